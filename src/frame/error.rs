@@ -1,0 +1,155 @@
+//! What can go wrong between two frames, with the numbers.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::prefix::Prefix;
+use crate::stream::StreamError;
+
+/// The error of [`FrameReader`](super::FrameReader) and
+/// [`FrameWriter`](super::FrameWriter). All counts are in bytes.
+///
+/// It converts into [`io::Error`], for functions that return one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The peer announced a frame above the reader's maximum. Nothing of its
+    /// payload was read; the stream can only be closed.
+    TooLarge {
+        /// What was announced.
+        len: u64,
+        /// What the reader was told to accept.
+        max: usize,
+    },
+    /// The prefix has no room for the length of this payload. Nothing was
+    /// sent; shorter frames can follow.
+    PrefixOverflow {
+        /// The length of the payload.
+        len: u64,
+        /// The prefix that can't hold it.
+        prefix: Prefix,
+    },
+    /// The peer ended its side inside of a frame.
+    Truncated {
+        /// How many bytes of the prefix, or of the payload, had come.
+        got: usize,
+        /// How many the prefix, or the payload, has.
+        wanted: usize,
+    },
+    /// The caller's buffer does not have the payload's length. Nothing was
+    /// read into it, and nothing is lost.
+    WrongBuffer {
+        /// The length of the buffer.
+        buffer: usize,
+        /// The length of the payload.
+        payload: usize,
+    },
+    /// A payload that was begun in a caller's buffer can only be finished
+    /// there, by another [`read_payload_into`].
+    ///
+    /// [`read_payload_into`]: super::FrameReader::read_payload_into
+    BegunElsewhere {
+        /// How many bytes are in that buffer.
+        filled: usize,
+        /// How many the payload has.
+        wanted: usize,
+    },
+    /// There is no memory for a payload of this length.
+    OutOfMemory {
+        /// The length of the payload.
+        len: usize,
+    },
+    /// An earlier operation of the stream stopped half-way; see
+    /// [`StreamError::Poisoned`].
+    Poisoned {
+        /// How many bytes it moved.
+        moved: usize,
+        /// How many it was to move.
+        wanted: usize,
+    },
+    /// The system call failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::TooLarge { len, max } => {
+                write!(f, "a frame of {len} bytes, above the limit of {max}")
+            }
+            FrameError::PrefixOverflow { len, prefix } => {
+                write!(
+                    f,
+                    "a payload of {len} bytes does not fit the prefix {prefix}"
+                )
+            }
+            FrameError::Truncated { got, wanted } => {
+                write!(
+                    f,
+                    "the stream ended inside of a frame: {got} of {wanted} bytes"
+                )
+            }
+            FrameError::WrongBuffer { buffer, payload } => {
+                write!(f, "a buffer of {buffer} bytes for a payload of {payload}")
+            }
+            FrameError::BegunElsewhere { filled, wanted } => write!(
+                f,
+                "{filled} of the payload's {wanted} bytes are in a buffer that the caller \
+                 brought, and the rest must go there too"
+            ),
+            FrameError::OutOfMemory { len } => {
+                write!(f, "no memory for a payload of {len} bytes")
+            }
+            FrameError::Poisoned { moved, wanted } => StreamError::Poisoned {
+                moved: *moved,
+                wanted: *wanted,
+            }
+            .fmt(f),
+            FrameError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for FrameError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FrameError::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StreamError> for FrameError {
+    fn from(error: StreamError) -> FrameError {
+        match error {
+            StreamError::Eof { filled, wanted } => FrameError::Truncated {
+                got: filled,
+                wanted,
+            },
+            StreamError::Poisoned { moved, wanted } => FrameError::Poisoned { moved, wanted },
+            StreamError::Io { source, .. } => FrameError::Io(source),
+        }
+    }
+}
+
+impl From<FrameError> for io::Error {
+    fn from(error: FrameError) -> io::Error {
+        let kind = match &error {
+            FrameError::Io(_) => {
+                let FrameError::Io(error) = error else {
+                    unreachable!()
+                };
+                return error;
+            }
+            FrameError::TooLarge { .. } => io::ErrorKind::InvalidData,
+            FrameError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
+            FrameError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory,
+            FrameError::PrefixOverflow { .. }
+            | FrameError::WrongBuffer { .. }
+            | FrameError::BegunElsewhere { .. } => io::ErrorKind::InvalidInput,
+            FrameError::Poisoned { .. } => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,199 @@
+//! The length that stands before each frame.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// How a frame's length is written before its payload.
+///
+/// The length counts the bytes of the payload, not its own.
+///
+/// | name | bytes | used by |
+/// |---|---|---|
+/// | `u16be` | 2 | Netty, Erlang's `{packet, 2}` |
+/// | `u32be` (default) | 4 | tokio-util's `LengthDelimitedCodec`, Twisted's `Int32StringReceiver`, Erlang's `{packet, 4}`, Netty |
+/// | `u64le` | 8 | Dask's `distributed` |
+/// | `u16le`, `u32le`, `u64be` | 2, 4, 8 | |
+///
+/// # Examples
+///
+/// ```
+/// use readinto::Prefix;
+///
+/// let prefix: Prefix = "u16le".parse()?;
+/// assert_eq!(prefix, Prefix::U16Le);
+/// assert_eq!(prefix.size(), 2);
+/// assert_eq!(prefix.max_len(), 65_535);
+/// assert_eq!(Prefix::default().to_string(), "u32be");
+/// # Ok::<(), readinto::PrefixError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prefix {
+    /// Two bytes, most significant first.
+    U16Be,
+    /// Two bytes, least significant first.
+    U16Le,
+    /// Four bytes, most significant first.
+    #[default]
+    U32Be,
+    /// Four bytes, least significant first.
+    U32Le,
+    /// Eight bytes, most significant first.
+    U64Be,
+    /// Eight bytes, least significant first.
+    U64Le,
+}
+
+/// The longest prefix, in bytes.
+pub(crate) const MAX_PREFIX: usize = 8;
+
+impl Prefix {
+    /// All of them.
+    pub const ALL: [Prefix; 6] = [
+        Prefix::U16Be,
+        Prefix::U16Le,
+        Prefix::U32Be,
+        Prefix::U32Le,
+        Prefix::U64Be,
+        Prefix::U64Le,
+    ];
+
+    /// How many bytes it takes on the wire.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Prefix::U16Be | Prefix::U16Le => 2,
+            Prefix::U32Be | Prefix::U32Le => 4,
+            Prefix::U64Be | Prefix::U64Le => 8,
+        }
+    }
+
+    /// The longest payload that it can announce, in bytes.
+    #[must_use]
+    pub const fn max_len(self) -> u64 {
+        match self {
+            Prefix::U16Be | Prefix::U16Le => u16::MAX as u64,
+            Prefix::U32Be | Prefix::U32Le => u32::MAX as u64,
+            Prefix::U64Be | Prefix::U64Le => u64::MAX,
+        }
+    }
+
+    /// The length as it goes on the wire, in the first [`size`](Prefix::size)
+    /// bytes; `None` if the prefix can't hold it.
+    pub(crate) fn encode(self, len: u64) -> Option<[u8; MAX_PREFIX]> {
+        if len > self.max_len() {
+            return None;
+        }
+        let unused = MAX_PREFIX - self.size();
+        Some(match self {
+            Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => (len << (8 * unused)).to_be_bytes(),
+            Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => len.to_le_bytes(),
+        })
+    }
+
+    /// The length that the first [`size`](Prefix::size) bytes stand for; the
+    /// others must be zero.
+    pub(crate) fn decode(self, bytes: [u8; MAX_PREFIX]) -> u64 {
+        let unused = MAX_PREFIX - self.size();
+        match self {
+            Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => {
+                u64::from_be_bytes(bytes) >> (8 * unused)
+            }
+            Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => u64::from_le_bytes(bytes),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Prefix::U16Be => "u16be",
+            Prefix::U16Le => "u16le",
+            Prefix::U32Be => "u32be",
+            Prefix::U32Le => "u32le",
+            Prefix::U64Be => "u64be",
+            Prefix::U64Le => "u64le",
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Prefix, PrefixError> {
+        Prefix::ALL
+            .into_iter()
+            .find(|prefix| prefix.name() == text)
+            .ok_or_else(|| PrefixError {
+                text: text.to_owned(),
+            })
+    }
+}
+
+/// The text is not the name of a [`Prefix`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixError {
+    text: String,
+}
+
+impl fmt::Display for PrefixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not a length prefix (expected u16, u32 or u64 with be or le, as in u32be)",
+            self.text
+        )
+    }
+}
+
+impl Error for PrefixError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same in the plainest way, to compare with.
+    fn naive(prefix: Prefix, len: u64) -> Option<Vec<u8>> {
+        match prefix {
+            Prefix::U16Be => Some(u16::try_from(len).ok()?.to_be_bytes().into()),
+            Prefix::U16Le => Some(u16::try_from(len).ok()?.to_le_bytes().into()),
+            Prefix::U32Be => Some(u32::try_from(len).ok()?.to_be_bytes().into()),
+            Prefix::U32Le => Some(u32::try_from(len).ok()?.to_le_bytes().into()),
+            Prefix::U64Be => Some(len.to_be_bytes().into()),
+            Prefix::U64Le => Some(len.to_le_bytes().into()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_is_the_standard_librarys(len: u64, shift in 0_u32..64) {
+            let len = len >> shift;
+            for prefix in Prefix::ALL {
+                let encoded = prefix.encode(len);
+                let bytes = encoded.map(|bytes| bytes[..prefix.size()].to_vec());
+                prop_assert_eq!(bytes, naive(prefix, len));
+                if let Some(encoded) = encoded {
+                    prop_assert_eq!(prefix.decode(encoded), len);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_parses_to_what_it_names() {
+        for prefix in Prefix::ALL {
+            assert_eq!(prefix.to_string().parse(), Ok(prefix));
+        }
+        let error = "u8".parse::<Prefix>().unwrap_err().to_string();
+        assert!(
+            error.contains("\"u8\"") && error.contains("u32be"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! Frames out: prefix and payload in one system call.
+
+use super::error::FrameError;
+use super::prefix::Prefix;
+use crate::stream::WriteHalf;
+
+/// Writes length-prefixed frames.
+///
+/// # Examples
+///
+/// See [`FrameReader`](super::FrameReader).
+#[derive(Debug)]
+pub struct FrameWriter {
+    half: WriteHalf,
+    prefix: Prefix,
+}
+
+impl FrameWriter {
+    /// Writes frames to `half`.
+    pub fn new(half: WriteHalf, prefix: Prefix) -> FrameWriter {
+        FrameWriter { half, prefix }
+    }
+
+    /// Sends one frame; resolves when the kernel has taken its last byte.
+    ///
+    /// Prefix and payload leave together, without a copy of either.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::PrefixOverflow`] before anything is sent;
+    /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
+    /// [`WriteHalf::write_all`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`WriteHalf::write_all`]: dropping it half-way poisons the
+    /// stream, since the rest of the frame would be missing.
+    pub async fn write(&mut self, payload: &[u8]) -> Result<(), FrameError> {
+        let len = payload.len() as u64;
+        let Some(header) = self.prefix.encode(len) else {
+            return Err(FrameError::PrefixOverflow {
+                len,
+                prefix: self.prefix,
+            });
+        };
+        let parts = [&header[..self.prefix.size()], payload];
+        Ok(self.half.write_all(&parts).await?)
+    }
+
+    /// The stream's half, for its addresses and options.
+    pub fn get_ref(&self) -> &WriteHalf {
+        &self.half
+    }
+
+    /// The stream's half, to go on with something other than frames or to shut
+    /// it down.
+    pub fn into_inner(self) -> WriteHalf {
+        self.half
+    }
+}

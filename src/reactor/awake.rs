@@ -1,0 +1,119 @@
+//! Whether the reactor sleeps, and the one system call that ends its sleep.
+//!
+//! Many wake-ups may arrive while the loop is running or is already on its way
+//! back; only the first one that finds it parked has to write to the eventfd.
+//! Three states in one atomic tell the cases apart.
+//!
+//! The order that makes this sound: a waker first pushes its work, then calls
+//! [`AwakeFlag::notify`]; the loop first calls [`AwakeFlag::set_awake`], then
+//! drains the work. Both are read-modify-write operations on one atomic, so
+//! either the loop sees the work in this drain, or it sees `NOTIFIED` when it
+//! next tries to park.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire};
+
+use mio::{Registry, Token, Waker};
+
+/// Parked in `poll`, or about to be: the next notification must write.
+const IDLE: u8 = 0;
+/// Running, and nothing new since the work was last drained.
+const AWAKE: u8 = 1;
+/// Running or on its way back, with new work pending: nothing to write.
+const NOTIFIED: u8 = 2;
+
+/// The flag and the eventfd behind it; shared with every waker.
+#[derive(Debug)]
+pub(crate) struct AwakeFlag {
+    state: AtomicU8,
+    eventfd: Waker,
+}
+
+impl AwakeFlag {
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<AwakeFlag> {
+        Ok(AwakeFlag {
+            state: AtomicU8::new(NOTIFIED),
+            eventfd: Waker::new(registry, token)?,
+        })
+    }
+
+    /// Announces new work: ends the reactor's sleep if it is asleep.
+    ///
+    /// Call it after the work is where the loop will find it.
+    pub(crate) fn notify(&self) {
+        if self.state.swap(NOTIFIED, AcqRel) == IDLE
+            && let Err(error) = self.eventfd.wake()
+        {
+            // Only a closed eventfd gets here, and it lives as long as we do.
+            log::error!("cannot wake the reactor: {error}");
+        }
+    }
+
+    /// Whether a notification would write: then, and only then, `poll` may wait.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.load(Acquire) == IDLE
+    }
+
+    /// Enters the state in which a notification writes to the eventfd.
+    ///
+    /// Returns `false` if work was announced since the last drain; the loop
+    /// must then not sleep.
+    #[must_use]
+    pub(crate) fn try_idle(&self) -> bool {
+        self.state
+            .compare_exchange(AWAKE, IDLE, AcqRel, Acquire)
+            .is_ok()
+    }
+
+    /// Back from `poll`, about to wake tasks: those wake-ups need no write.
+    pub(crate) fn set_notified(&self) {
+        self.state.swap(NOTIFIED, AcqRel);
+    }
+
+    /// About to drain the work announced so far.
+    pub(crate) fn set_awake(&self) {
+        self.state.swap(AWAKE, AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    fn woken(poll: &mut Poll) -> bool {
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        !events.is_empty()
+    }
+
+    #[test]
+    fn only_the_first_notification_of_a_park_writes() {
+        let mut poll = Poll::new().unwrap();
+        let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
+
+        flag.set_awake();
+        assert!(flag.try_idle());
+        flag.notify();
+        assert!(woken(&mut poll));
+        flag.notify();
+        assert!(!woken(&mut poll), "a second write in the same park");
+    }
+
+    #[test]
+    fn a_notification_while_running_forbids_sleep_and_writes_nothing() {
+        let mut poll = Poll::new().unwrap();
+        let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
+
+        flag.set_awake();
+        flag.notify();
+        assert!(!flag.try_idle());
+        assert!(!woken(&mut poll));
+
+        flag.set_awake();
+        assert!(flag.try_idle());
+    }
+}

@@ -1,0 +1,205 @@
+//! The reactor as its tasks see it, and what lies behind that handle.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use mio::Registry;
+use slab::Slab;
+
+use super::awake::AwakeFlag;
+use super::budget::Budget;
+use super::join::{JoinHandle, Outcome, OutcomeCell};
+use super::remote::Remote;
+use super::scheduled_io::ScheduledIo;
+use super::task::{ReadyReceiver, TaskId, TaskTable};
+use super::timer::{Elapsed, Sleep, Timers};
+
+/// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
+///
+/// Cheap to clone, and bound to the reactor's thread:
+///
+/// ```compile_fail
+/// let handle = readinto::Reactor::new().unwrap().handle();
+/// std::thread::spawn(move || drop(handle));
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inner: Rc<Inner>,
+}
+
+impl Handle {
+    /// Starts a task; it is first polled in the reactor's next turn.
+    ///
+    /// A panic in the task ends that task only; the [`JoinHandle`] reports it.
+    /// On a reactor that has been dropped, the task ends as aborted at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// let failed = reactor.block_on(async {
+    ///     handle.spawn(async { panic!("only me") }).await
+    /// })?;
+    /// assert!(failed.unwrap_err().to_string().contains("only me"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let cell = Rc::new(OutcomeCell::new());
+        if self.inner.closed.get() {
+            drop(future);
+            cell.aborted();
+            return JoinHandle::new(cell, TaskId::NONE, &self.inner);
+        }
+        let report = cell.clone();
+        let task = Box::pin(async move { report.finished(future.await) });
+        let id = self.inner.tasks.insert(task, cell.clone());
+        JoinHandle::new(cell, id, &self.inner)
+    }
+
+    /// Waits for `duration`, never less.
+    ///
+    /// The kernel's poll counts whole milliseconds, so it may take up to 1 ms
+    /// more; a duration beyond what [`Instant`] can hold never ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Sleep`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::new()?;
+    /// let start = Instant::now();
+    /// reactor.block_on(reactor.handle().sleep(Duration::from_millis(2)))?;
+    /// assert!(start.elapsed() >= Duration::from_millis(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.inner.clone(), duration)
+    }
+
+    /// Gives `future` the time `after` to complete, and drops it otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] once the time has passed; `future` has been polled at least
+    /// once by then, and its output is preferred when both are there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As that of `future`. Mind that a timeout *is* a cancellation: see
+    /// [`Stream::read_exact_into`](crate::Stream::read_exact_into).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// let never = std::future::pending::<()>();
+    /// let late = reactor.block_on(handle.timeout(Duration::from_millis(2), never))?;
+    /// assert_eq!(late.unwrap_err().after, Duration::from_millis(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn timeout<F: Future>(
+        &self,
+        after: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut sleep = pin!(self.sleep(after));
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            sleep
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(Elapsed { after }))
+        })
+        .await
+    }
+
+    /// The means to reach this reactor from other threads.
+    pub fn remote(&self) -> Remote {
+        self.inner.remote.clone()
+    }
+
+    /// How many spawned tasks have not ended yet.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.inner.tasks.len()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_as("Handle", f)
+    }
+}
+
+/// What the reactor shares with its handles and sockets, on its one thread.
+pub(crate) struct Inner {
+    pub(super) registry: Registry,
+    pub(super) awake: Arc<AwakeFlag>,
+    pub(super) ios: RefCell<Slab<Rc<ScheduledIo>>>,
+    pub(super) timers: RefCell<Timers>,
+    pub(super) tasks: TaskTable,
+    pub(super) ready: ReadyReceiver,
+    pub(super) budget: Budget,
+    pub(super) remote: Remote,
+    /// The reactor has been dropped: nothing will ever be woken again.
+    pub(super) closed: Cell<bool>,
+}
+
+impl Inner {
+    /// How long the poll may wait: up to `limit`, not beyond a deadline.
+    pub(super) fn time_to_wait(&self, limit: Option<Duration>) -> Option<Duration> {
+        let deadline = self.timers.borrow().next_deadline();
+        let until = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match (limit, until) {
+            (Some(limit), Some(until)) => Some(limit.min(until)),
+            (limit, until) => limit.or(until),
+        }
+    }
+
+    pub(super) fn fire_timers(&self) {
+        if self.timers.borrow().next_deadline().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        loop {
+            // The waker may be anybody's, so it runs outside of the borrow.
+            let due = self.timers.borrow_mut().fire_due(now);
+            match due {
+                Some(waker) => waker.wake(),
+                None => return,
+            }
+        }
+    }
+
+    pub(super) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("tasks", &self.tasks.len())
+            .field("sockets", &self.ios.borrow().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! A socket that is registered with the poll: dropping it is deregistering it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use super::Inner;
+use super::scheduled_io::{Direction, ScheduledIo};
+
+/// Owns `source` and its registration, once and for both directions.
+pub(crate) struct Registration<S: AsFd> {
+    inner: Rc<Inner>,
+    io: Rc<ScheduledIo>,
+    token: Token,
+    source: S,
+}
+
+impl<S: AsFd> Registration<S> {
+    /// Registers a non-blocking `source`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `epoll_ctl`, and `NotConnected` if the reactor is gone.
+    pub(crate) fn new(inner: &Rc<Inner>, source: S, io: ScheduledIo) -> io::Result<Self> {
+        if inner.closed.get() {
+            return Err(reactor_gone());
+        }
+        let io = Rc::new(io);
+        let token = Token(inner.ios.borrow_mut().insert(io.clone()));
+        let registered = inner.registry.register(
+            &mut SourceFd(&source.as_fd().as_raw_fd()),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        if let Err(error) = registered {
+            inner.ios.borrow_mut().remove(token.0);
+            return Err(error);
+        }
+        Ok(Registration {
+            inner: inner.clone(),
+            io,
+            token,
+            source,
+        })
+    }
+
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) fn inner(&self) -> &Rc<Inner> {
+        &self.inner
+    }
+
+    /// Makes one system call that moves bytes, as readiness and budget allow.
+    ///
+    /// `call` gets the number of bytes that it may move, at most `wanted`, and
+    /// returns how many it moved. `Pending` means that the task is parked, or
+    /// is queued again because its budget is spent. A call that moves less
+    /// than it was given proves that the kernel has no more for now, which
+    /// saves the call that would say so (epoll(7), question 9).
+    ///
+    /// # Errors
+    ///
+    /// Those of `call` but `WouldBlock` and `Interrupted`, and `NotConnected`
+    /// if the task would have to wait for a reactor that is gone.
+    pub(crate) fn poll_transfer(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+        wanted: usize,
+        unit: usize,
+        mut call: impl FnMut(&S, usize) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let chunk = ready!(self.poll_grant(context, direction, wanted, unit))?;
+        let moved = ready!(self.poll_call(context, direction, |source| call(source, chunk)))?;
+        self.inner.budget.charge(moved);
+        if moved < chunk {
+            self.io.clear(direction);
+        }
+        Poll::Ready(Ok(moved))
+    }
+
+    /// Makes one system call of another kind, which costs the task as much of
+    /// its budget as one that moves a single byte.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_transfer`](Registration::poll_transfer).
+    pub(crate) fn poll_operation<T>(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+        call: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        ready!(self.poll_grant(context, direction, 1, 1))?;
+        let result = ready!(self.poll_call(context, direction, call));
+        self.inner.budget.charge(1);
+        Poll::Ready(result)
+    }
+
+    /// How many bytes the next system call may move, if one is worth making.
+    fn poll_grant(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+        wanted: usize,
+        unit: usize,
+    ) -> Poll<io::Result<usize>> {
+        if !self.io.is_ready(direction) {
+            return self.park(context, direction);
+        }
+        let alone = self.inner.ready.is_empty();
+        match self.inner.budget.grant(wanted, unit, alone) {
+            Some(chunk) => Poll::Ready(Ok(chunk)),
+            None => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_call<T>(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+        mut call: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            match call(&self.source) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.io.clear(direction);
+                    return self.park(context, direction);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Waits until the kernel has reported this direction ready.
+    pub(crate) fn poll_ready(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+    ) -> Poll<io::Result<()>> {
+        if self.io.is_ready(direction) {
+            return Poll::Ready(Ok(()));
+        }
+        self.park(context, direction)
+    }
+
+    fn park<T>(&self, context: &Context<'_>, direction: Direction) -> Poll<io::Result<T>> {
+        if self.inner.closed.get() {
+            return Poll::Ready(Err(reactor_gone()));
+        }
+        self.io.park(direction, context.waker());
+        Poll::Pending
+    }
+}
+
+impl<S: AsFd> Drop for Registration<S> {
+    fn drop(&mut self) {
+        self.inner.ios.borrow_mut().remove(self.token.0);
+        let fd = self.source.as_fd().as_raw_fd();
+        // Closing the socket would do, were it not that somebody may hold a
+        // duplicate, whose events would then arrive for ever.
+        if let Err(error) = self.inner.registry.deregister(&mut SourceFd(&fd)) {
+            log::error!("cannot deregister a socket: {error}");
+        }
+    }
+}
+
+fn reactor_gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the reactor of this socket is gone",
+    )
+}

@@ -1,0 +1,168 @@
+//! What is known of one socket: readiness bits and the two parked wakers.
+//!
+//! Registration is edge-triggered, so a bit stays set until a system call
+//! proves it wrong. Closed bits are sticky: the kernel reports a hang-up once,
+//! perhaps together with the last data, and forgetting it would park a reader
+//! for ever in front of an end of stream that has already arrived.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use mio::event::Event;
+
+/// One of the two independent directions of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+const READABLE: u8 = 1;
+const READ_CLOSED: u8 = 1 << 1;
+const WRITABLE: u8 = 1 << 2;
+const WRITE_CLOSED: u8 = 1 << 3;
+
+/// Readiness and wakers of one registered socket.
+#[derive(Debug, Default)]
+pub(crate) struct ScheduledIo {
+    readiness: Cell<u8>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl ScheduledIo {
+    /// Nothing known yet: the first operation waits for the kernel's word.
+    pub(crate) fn unready() -> ScheduledIo {
+        ScheduledIo::default()
+    }
+
+    /// Both directions worth a try: the first operation makes its system call.
+    pub(crate) fn assumed_ready() -> ScheduledIo {
+        ScheduledIo {
+            readiness: Cell::new(READABLE | WRITABLE),
+            ..ScheduledIo::default()
+        }
+    }
+
+    /// Whether a system call in this direction is worth making.
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
+        let bits = match direction {
+            Direction::Read => READABLE | READ_CLOSED,
+            Direction::Write => WRITABLE | WRITE_CLOSED,
+        };
+        self.readiness.get() & bits != 0
+    }
+
+    /// A system call moved all there was; closed bits stay.
+    pub(crate) fn clear(&self, direction: Direction) {
+        let bit = match direction {
+            Direction::Read => READABLE,
+            Direction::Write => WRITABLE,
+        };
+        self.readiness.set(self.readiness.get() & !bit);
+    }
+
+    /// Records an event of the poll and wakes who waits for it.
+    pub(crate) fn dispatch(&self, event: &Event) {
+        let mut bits = 0;
+        if event.is_readable() {
+            bits |= READABLE;
+        }
+        if event.is_read_closed() {
+            bits |= READ_CLOSED;
+        }
+        if event.is_writable() {
+            bits |= WRITABLE;
+        }
+        if event.is_write_closed() {
+            bits |= WRITE_CLOSED;
+        }
+        if event.is_error() {
+            // Only a system call can fetch the error, so let both sides try.
+            bits |= READABLE | WRITABLE;
+        }
+        self.add(bits);
+    }
+
+    /// Parks `waker` until this direction is ready, in place of the last one.
+    pub(crate) fn park(&self, direction: Direction, waker: &Waker) {
+        let mut slot = self.slot(direction).borrow_mut();
+        match slot.as_ref() {
+            Some(parked) if parked.will_wake(waker) => {}
+            _ => *slot = Some(waker.clone()),
+        }
+    }
+
+    /// Wakes both sides, so that they see that the reactor is gone.
+    pub(crate) fn wake_all(&self) {
+        self.wake(Direction::Read);
+        self.wake(Direction::Write);
+    }
+
+    fn add(&self, bits: u8) {
+        self.readiness.set(self.readiness.get() | bits);
+        if bits & (READABLE | READ_CLOSED) != 0 {
+            self.wake(Direction::Read);
+        }
+        if bits & (WRITABLE | WRITE_CLOSED) != 0 {
+            self.wake(Direction::Write);
+        }
+    }
+
+    fn wake(&self, direction: Direction) {
+        let waker = self.slot(direction).borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn slot(&self, direction: Direction) -> &RefCell<Option<Waker>> {
+        match direction {
+            Direction::Read => &self.reader,
+            Direction::Write => &self.writer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_closed_bit_outlives_a_cleared_readable() {
+        let io = ScheduledIo::unready();
+        io.add(READABLE | READ_CLOSED);
+        io.clear(Direction::Read);
+        assert!(io.is_ready(Direction::Read));
+        assert!(!io.is_ready(Direction::Write));
+    }
+
+    #[test]
+    fn each_direction_wakes_its_own_waker_once() {
+        let reads = Arc::new(Count::default());
+        let writes = Arc::new(Count::default());
+        let io = ScheduledIo::unready();
+        io.park(Direction::Read, &reads.clone().into());
+        io.park(Direction::Write, &writes.clone().into());
+
+        io.add(READABLE);
+        io.add(READABLE);
+        assert_eq!(reads.0.load(Ordering::Relaxed), 1);
+        assert_eq!(writes.0.load(Ordering::Relaxed), 0);
+        io.add(WRITE_CLOSED);
+        assert_eq!(writes.0.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,304 @@
+//! The task table and the ready queue.
+//!
+//! A task is a boxed future in a slab. Its waker names it by slot and
+//! generation, so that one that outlives its task wakes nobody else. Waking
+//! puts that name on a queue, once until the task is polled; whoever runs the
+//! queue polls as many tasks as it held at the start, so that tasks woken
+//! meanwhile, a task that wakes itself among them, wait for the next turn.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use slab::Slab;
+
+use super::awake::AwakeFlag;
+use super::join::Outcome;
+
+/// Names a task for as long as its reactor lives; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId {
+    slot: usize,
+    generation: u64,
+}
+
+impl TaskId {
+    /// Names no task.
+    pub(crate) const NONE: TaskId = TaskId {
+        slot: NO_SLOT,
+        generation: 0,
+    };
+}
+
+/// The slot of what is in no table.
+const NO_SLOT: usize = usize::MAX;
+
+/// How many names the queue holds before it allocates. A poll of the kernel
+/// returns fewer events than this (see `EVENTS` in `reactor/mod.rs`).
+const QUEUE_CAPACITY: usize = 2048;
+
+/// The end of the ready queue that wakers hold; any thread may push.
+#[derive(Debug)]
+pub(crate) struct ReadySender {
+    queue: Sender<TaskId>,
+    /// Takes what the bounded queue has no room for, at the price of an
+    /// allocation for every 31 names.
+    overflow: Sender<TaskId>,
+    awake: Arc<AwakeFlag>,
+}
+
+impl ReadySender {
+    fn push(&self, id: TaskId) {
+        // A closed queue means that the reactor is gone, and its tasks with it.
+        if let Err(TrySendError::Full(id)) = self.queue.try_send(id) {
+            let _ = self.overflow.send(id);
+        }
+        self.awake.notify();
+    }
+}
+
+/// The end of the ready queue that the reactor holds.
+#[derive(Debug)]
+pub(crate) struct ReadyReceiver {
+    queue: Receiver<TaskId>,
+    overflow: Receiver<TaskId>,
+}
+
+impl ReadyReceiver {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.overflow.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len() + self.overflow.len()
+    }
+
+    pub(crate) fn pop(&self) -> Option<TaskId> {
+        self.queue
+            .try_recv()
+            .or_else(|_| self.overflow.try_recv())
+            .ok()
+    }
+}
+
+/// A queue of ready tasks whose pushes end the sleep that `awake` guards.
+pub(crate) fn ready_queue(awake: Arc<AwakeFlag>) -> (Arc<ReadySender>, ReadyReceiver) {
+    let (queue_sender, queue) = bounded(QUEUE_CAPACITY);
+    let (overflow_sender, overflow) = unbounded();
+    let sender = ReadySender {
+        queue: queue_sender,
+        overflow: overflow_sender,
+        awake,
+    };
+    (Arc::new(sender), ReadyReceiver { queue, overflow })
+}
+
+/// What a task's waker points to.
+#[derive(Debug)]
+pub(crate) struct TaskWaker {
+    id: TaskId,
+    /// Whether the id is in the queue, or never needs to be there again.
+    queued: AtomicBool,
+    ready: Arc<ReadySender>,
+}
+
+impl TaskWaker {
+    fn new(id: TaskId, ready: Arc<ReadySender>) -> Arc<TaskWaker> {
+        Arc::new(TaskWaker {
+            id,
+            queued: AtomicBool::new(false),
+            ready,
+        })
+    }
+
+    pub(crate) fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// The task is about to be polled: wake-ups count again from here on.
+    pub(crate) fn set_polled(&self) {
+        self.queued.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.ready.push(self.id);
+        }
+    }
+}
+
+/// A spawned future with what is needed to poll it and to report its end.
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    header: Arc<TaskWaker>,
+    waker: Waker,
+    outcome: Rc<dyn Outcome>,
+}
+
+struct Slot {
+    generation: u64,
+    /// `None` while the task is being polled.
+    task: Option<Task>,
+    /// Aborted while it was being polled: it ends when the poll returns.
+    aborted: bool,
+}
+
+/// All tasks of one reactor.
+pub(crate) struct TaskTable {
+    slots: RefCell<Slab<Slot>>,
+    next_generation: Cell<u64>,
+    ready: Arc<ReadySender>,
+}
+
+impl TaskTable {
+    pub(crate) fn new(ready: Arc<ReadySender>) -> TaskTable {
+        TaskTable {
+            slots: RefCell::default(),
+            next_generation: Cell::new(1),
+            ready,
+        }
+    }
+
+    /// How many tasks have not ended yet.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// Adds a task and queues its first poll.
+    pub(crate) fn insert(
+        &self,
+        future: Pin<Box<dyn Future<Output = ()>>>,
+        outcome: Rc<dyn Outcome>,
+    ) -> TaskId {
+        let generation = self.generation();
+        let mut slots = self.slots.borrow_mut();
+        let entry = slots.vacant_entry();
+        let id = TaskId {
+            slot: entry.key(),
+            generation,
+        };
+        let header = TaskWaker::new(id, self.ready.clone());
+        entry.insert(Slot {
+            generation,
+            task: Some(Task {
+                future,
+                waker: header.clone().into(),
+                header: header.clone(),
+                outcome,
+            }),
+            aborted: false,
+        });
+        drop(slots);
+        header.wake_by_ref();
+        id
+    }
+
+    /// A waker for a future that is in no table: the one of `block_on`.
+    pub(crate) fn root_waker(&self) -> Arc<TaskWaker> {
+        let id = TaskId {
+            slot: NO_SLOT,
+            generation: self.generation(),
+        };
+        TaskWaker::new(id, self.ready.clone())
+    }
+
+    /// Polls the task once; returns `false` if it has already ended.
+    pub(crate) fn run(&self, id: TaskId) -> bool {
+        let Some(mut task) = self.take(id) else {
+            return false;
+        };
+        task.header.set_polled();
+        let Task { future, waker, .. } = &mut task;
+        let poll = catch_unwind(AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut Context::from_waker(waker))
+        }));
+
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[id.slot];
+        if matches!(poll, Ok(Poll::Pending)) && !slot.aborted {
+            slot.task = Some(task);
+            return true;
+        }
+        slots.remove(id.slot);
+        drop(slots);
+        match poll {
+            Ok(Poll::Ready(())) => end(task, None),
+            Ok(Poll::Pending) => abort(task),
+            Err(panic) => end(task, Some(panic)),
+        }
+        true
+    }
+
+    /// Ends the task without polling it again.
+    pub(crate) fn abort(&self, id: TaskId) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots
+            .get_mut(id.slot)
+            .filter(|slot| slot.generation == id.generation)
+        else {
+            return;
+        };
+        match slot.task.take() {
+            Some(task) => {
+                slots.remove(id.slot);
+                drop(slots);
+                abort(task);
+            }
+            None => slot.aborted = true,
+        }
+    }
+
+    /// Ends every task. The caller sees to it that none is added meanwhile.
+    pub(crate) fn abort_all(&self) {
+        // Dropping a future may run anything, so nothing stays borrowed.
+        let slots = std::mem::take(&mut *self.slots.borrow_mut());
+        for task in slots.into_iter().filter_map(|(_, slot)| slot.task) {
+            abort(task);
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        let generation = self.next_generation.get();
+        self.next_generation.set(generation + 1);
+        generation
+    }
+
+    fn take(&self, id: TaskId) -> Option<Task> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(id.slot)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        slot.task.take()
+    }
+}
+
+/// Drops the future, then reports how the task ended.
+fn end(task: Task, panic: Option<Box<dyn Any + Send>>) {
+    let Task {
+        future, outcome, ..
+    } = task;
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    if let Some(panic) = panic.or(dropped.err()) {
+        outcome.panicked(panic);
+    }
+}
+
+fn abort(task: Task) {
+    let outcome = task.outcome.clone();
+    end(task, None);
+    outcome.aborted();
+}

@@ -1,0 +1,271 @@
+//! Deadlines: an indexed binary heap, and the futures that wait on it.
+//!
+//! A deadline that is armed and cancelled for every frame must not allocate,
+//! which rules out a `BTreeMap` (an almost empty tree frees its last node and
+//! allocates it again). The heap holds `(deadline, slot)` pairs; a slot knows
+//! its place in the heap, so that cancelling costs `O(log n)` and leaves
+//! nothing behind.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::Inner;
+
+/// The armed deadlines of one reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: Vec<(Instant, usize)>,
+    slots: Slab<Slot>,
+}
+
+/// A deadline's own record; its [`Sleep`] frees it.
+#[derive(Debug)]
+enum Slot {
+    Armed { position: usize, waker: Waker },
+    Fired,
+}
+
+impl Timers {
+    /// The earliest deadline.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.heap.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// Fires one deadline that has passed and returns whom to wake.
+    pub(crate) fn fire_due(&mut self, now: Instant) -> Option<Waker> {
+        let &(deadline, slot) = self.heap.first()?;
+        if deadline > now {
+            return None;
+        }
+        self.remove_from_heap(0);
+        match std::mem::replace(&mut self.slots[slot], Slot::Fired) {
+            Slot::Armed { waker, .. } => Some(waker),
+            Slot::Fired => None,
+        }
+    }
+
+    fn arm(&mut self, deadline: Instant, waker: Waker) -> usize {
+        let position = self.heap.len();
+        let slot = self.slots.insert(Slot::Armed { position, waker });
+        self.heap.push((deadline, slot));
+        self.sift_up(position);
+        slot
+    }
+
+    /// Whether the deadline has fired; if not, `waker` is whom to wake.
+    fn poll_fired(&mut self, slot: usize, waker: &Waker) -> bool {
+        match &mut self.slots[slot] {
+            Slot::Fired => true,
+            Slot::Armed { waker: armed, .. } => {
+                armed.clone_from(waker);
+                false
+            }
+        }
+    }
+
+    /// Frees the slot, and returns the waker so that it is dropped outside of
+    /// the caller's borrow.
+    fn free(&mut self, slot: usize) -> Option<Waker> {
+        match self.slots.remove(slot) {
+            Slot::Armed { position, waker } => {
+                self.remove_from_heap(position);
+                Some(waker)
+            }
+            Slot::Fired => None,
+        }
+    }
+
+    fn remove_from_heap(&mut self, position: usize) {
+        self.heap.swap_remove(position);
+        if position < self.heap.len() {
+            self.note_position(position);
+            let position = self.sift_up(position);
+            self.sift_down(position);
+        }
+    }
+
+    fn sift_up(&mut self, mut position: usize) -> usize {
+        while position > 0 {
+            let parent = (position - 1) / 2;
+            if self.heap[parent].0 <= self.heap[position].0 {
+                break;
+            }
+            self.swap(parent, position);
+            position = parent;
+        }
+        position
+    }
+
+    fn sift_down(&mut self, mut position: usize) {
+        loop {
+            let left = 2 * position + 1;
+            let Some(smaller) = (left..self.heap.len().min(left + 2))
+                .min_by_key(|&child| self.heap[child].0)
+                .filter(|&child| self.heap[child].0 < self.heap[position].0)
+            else {
+                return;
+            };
+            self.swap(position, smaller);
+            position = smaller;
+        }
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.note_position(a);
+        self.note_position(b);
+    }
+
+    fn note_position(&mut self, at: usize) {
+        if let Slot::Armed { position, .. } = &mut self.slots[self.heap[at].1] {
+            *position = at;
+        }
+    }
+}
+
+/// Completes once its time has passed; made by [`Handle::sleep`].
+///
+/// # Cancel safety
+///
+/// Dropping it disarms the deadline and loses nothing.
+///
+/// [`Handle::sleep`]: super::Handle::sleep
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    inner: Rc<Inner>,
+    /// `None` is later than the clock can say: never.
+    deadline: Option<Instant>,
+    slot: Option<usize>,
+}
+
+impl Sleep {
+    pub(crate) fn new(inner: Rc<Inner>, duration: Duration) -> Sleep {
+        Sleep {
+            inner,
+            deadline: Instant::now().checked_add(duration),
+            slot: None,
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        let mut timers = self.inner.timers.borrow_mut();
+        match self.slot {
+            Some(slot) if timers.poll_fired(slot, context.waker()) => Poll::Ready(()),
+            Some(_) => Poll::Pending,
+            None if deadline <= Instant::now() => Poll::Ready(()),
+            None => {
+                let slot = timers.arm(deadline, context.waker().clone());
+                drop(timers);
+                self.slot = Some(slot);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            let waker = self.inner.timers.borrow_mut().free(slot);
+            drop(waker);
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The time that was allowed to a future has passed; see [`Handle::timeout`].
+///
+/// [`Handle::timeout`]: super::Handle::timeout
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Elapsed {
+    /// How long the future was given.
+    pub after: Duration,
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not done within {:?}", self.after)
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for std::io::Error {
+    fn from(elapsed: Elapsed) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The heap against a sorted set: whatever is armed and freed in
+        /// whatever order, the deadlines fire in theirs.
+        #[test]
+        fn deadlines_fire_in_order_whatever_was_freed(
+            steps in prop::collection::vec((any::<bool>(), 0_u64..100, any::<prop::sample::Index>()), 1..200)
+        ) {
+            let start = Instant::now();
+            let mut timers = Timers::default();
+            let mut armed = Vec::new();
+            let mut model = BTreeSet::new();
+            for (arm, offset, pick) in steps {
+                if arm || armed.is_empty() {
+                    let deadline = start + Duration::from_secs(offset);
+                    let slot = timers.arm(deadline, Waker::noop().clone());
+                    armed.push((deadline, slot));
+                    model.insert((deadline, slot));
+                } else {
+                    let entry = armed.swap_remove(pick.index(armed.len()));
+                    model.remove(&entry);
+                    timers.free(entry.1);
+                }
+                prop_assert_eq!(timers.next_deadline(), model.first().map(|entry| entry.0));
+            }
+            let far = start + Duration::from_secs(1000);
+            let mut left = model.len();
+            while let Some(next) = timers.next_deadline() {
+                prop_assert_eq!(Some(next), model.first().map(|entry| entry.0));
+                prop_assert!(timers.fire_due(next - Duration::from_nanos(1)).is_none());
+                prop_assert!(timers.fire_due(far).is_some());
+                let fired = *model
+                    .iter()
+                    .find(|entry| matches!(timers.slots[entry.1], Slot::Fired))
+                    .unwrap();
+                prop_assert_eq!(fired.0, next);
+                model.remove(&fired);
+                timers.free(fired.1);
+                left -= 1;
+            }
+            prop_assert_eq!(left, 0);
+            prop_assert!(timers.slots.is_empty());
+        }
+    }
+}

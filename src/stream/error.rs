@@ -1,0 +1,110 @@
+//! Why a read or a write did not complete, and how far it had got.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// The error of the two verbs.
+///
+/// Every variant counts in bytes. It converts into [`io::Error`], for functions
+/// that return one: an end of stream becomes
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The peer ended its side before the buffer was full.
+    ///
+    /// With `filled` at 0 it ended cleanly, as far as this read can tell.
+    Eof {
+        /// How many bytes were put into the buffer.
+        filled: usize,
+        /// The length of the buffer.
+        wanted: usize,
+    },
+    /// An earlier operation in this direction stopped half-way, because its
+    /// future was dropped or because it failed; nothing that follows on this
+    /// stream would make sense.
+    Poisoned {
+        /// How many bytes the earlier operation moved.
+        moved: usize,
+        /// How many it was to move.
+        wanted: usize,
+    },
+    /// The system call failed.
+    Io {
+        /// How many bytes were moved before.
+        moved: usize,
+        /// How many were to be moved.
+        wanted: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamError::Eof { filled: 0, wanted } => {
+                write!(f, "the stream ended before the first of {wanted} bytes")
+            }
+            StreamError::Eof { filled, wanted } => {
+                write!(f, "the stream ended after {filled} of {wanted} bytes")
+            }
+            StreamError::Poisoned { moved, wanted } => write!(
+                f,
+                "an earlier operation stopped after {moved} of {wanted} bytes, \
+                 so this stream can't go on"
+            ),
+            StreamError::Io {
+                moved: 0, source, ..
+            } => source.fmt(f),
+            StreamError::Io {
+                moved,
+                wanted,
+                source,
+            } => write!(f, "{source}, after {moved} of {wanted} bytes"),
+        }
+    }
+}
+
+impl Error for StreamError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StreamError::Io { source, .. } => Some(source),
+            StreamError::Eof { .. } | StreamError::Poisoned { .. } => None,
+        }
+    }
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> io::Error {
+        let kind = match &error {
+            StreamError::Eof { .. } => io::ErrorKind::UnexpectedEof,
+            StreamError::Poisoned { .. } => io::ErrorKind::Other,
+            StreamError::Io { source, .. } => source.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// How far an operation in one direction got before it was abandoned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Poison {
+    moved: usize,
+    wanted: usize,
+}
+
+impl Poison {
+    /// What an operation leaves behind that stopped after `moved` bytes:
+    /// nothing, if it had not begun.
+    pub(crate) fn of(moved: usize, wanted: usize) -> Option<Poison> {
+        (moved > 0).then_some(Poison { moved, wanted })
+    }
+
+    pub(crate) fn error(self) -> StreamError {
+        StreamError::Poisoned {
+            moved: self.moved,
+            wanted: self.wanted,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Socket options: what we set on a new connection, and why.
+//!
+//! Always `TCP_NODELAY`: a message that is complete should leave.
+//!
+//! **On the same host** (loopback, or both ends have one address): with the
+//! kernel's autotuning, a receiver that keeps up is never given a larger
+//! window, and a sender that offers bounded chunks then waits for it: on
+//! loopback, frames of 1 MB fall to a third. So the receive buffer is fixed,
+//! which opens the window from the first byte. A Unix socket has only the
+//! sender's buffer, so that is what is enlarged there. `docs/architecture.md`
+//! has the measurements.
+//!
+//! **Across a network** buffers are left to the kernel: a fixed buffer there
+//! is a fixed bandwidth-delay product.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::Socket;
+
+/// Asked for as `SO_RCVBUF`; the kernel doubles it. 1 to 4 MiB measured alike.
+const SAME_HOST_RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
+
+/// Where the kernel grants less than this, its own autotuning does better.
+const LEAST_USEFUL_RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// Asked for as `SO_SNDBUF`; 512 KiB to 2 MiB measured alike.
+const UNIX_SEND_BUFFER: usize = 1024 * 1024;
+
+/// Prepares a connected TCP socket.
+pub(crate) fn tcp_connected(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if is_same_host(socket, peer)? && receive_buffer_limit() >= LEAST_USEFUL_RECEIVE_BUFFER {
+        socket.set_recv_buffer_size(SAME_HOST_RECEIVE_BUFFER)?;
+    }
+    Ok(())
+}
+
+/// Prepares a connected Unix socket.
+pub(crate) fn unix_connected(socket: &Socket) -> io::Result<()> {
+    socket.set_send_buffer_size(UNIX_SEND_BUFFER)
+}
+
+fn is_same_host(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
+    let peer: IpAddr = peer.ip().to_canonical();
+    if peer.is_loopback() {
+        return Ok(true);
+    }
+    let local = socket.local_addr()?.as_socket();
+    Ok(local.is_some_and(|local| local.ip().to_canonical() == peer))
+}
+
+/// The largest `SO_RCVBUF` that the kernel grants, 0 if it can't be known.
+///
+/// Asking the socket would be too late: a buffer once fixed stays fixed. The
+/// answer can change under a running process, so it is not remembered.
+fn receive_buffer_limit() -> usize {
+    fs::read_to_string("/proc/sys/net/core/rmem_max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,117 @@
+//! The reading verb.
+
+use std::future::Future;
+use std::io::Read;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::error::StreamError;
+use super::{READ_UNIT, ReadHalf};
+use crate::reactor::Direction;
+
+impl ReadHalf {
+    /// Fills `buf` from the stream; resolves when the last byte is in.
+    ///
+    /// An empty `buf` is full at once. The bytes go from the kernel to `buf`,
+    /// at most 256 KiB in one system call while other tasks are ready, 1 MiB
+    /// while none is.
+    ///
+    /// # Errors
+    ///
+    /// - [`StreamError::Eof`] if the peer ended its side first: with `filled`
+    ///   at 0 between messages, with more in the middle of one.
+    /// - [`StreamError::Poisoned`] if an earlier read stopped half-way.
+    /// - [`StreamError::Io`] for what the kernel says: a reset connection, say.
+    ///
+    /// # Cancel safety
+    ///
+    /// A read that is dropped before its first byte has no effect. One that is
+    /// dropped later has already taken bytes off the stream, so it poisons this
+    /// half: every further read fails with [`StreamError::Poisoned`], which
+    /// says how many bytes had moved. A read that fails half-way does the same.
+    /// To give up on a read and come back to it, use a
+    /// [`FrameReader`](crate::FrameReader), which keeps its place.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::read_exact_into`](super::Stream::read_exact_into).
+    pub fn read_exact_into<'a>(&'a mut self, buf: &'a mut [u8]) -> ReadExactInto<'a> {
+        ReadExactInto {
+            half: self,
+            buf,
+            filled: 0,
+        }
+    }
+
+    /// Fills `buf[*filled..]`, and keeps count in `filled` across calls.
+    ///
+    /// It leaves poisoning to the caller, who may know how to go on.
+    pub(crate) fn poll_fill(
+        &mut self,
+        context: &Context<'_>,
+        buf: &mut [u8],
+        filled: &mut usize,
+    ) -> Poll<Result<(), StreamError>> {
+        if let Some(poison) = self.poison {
+            return Poll::Ready(Err(poison.error()));
+        }
+        let wanted = buf.len();
+        while *filled < wanted {
+            let rest = &mut buf[*filled..];
+            let moved = ready!(self.connection.registration.poll_transfer(
+                context,
+                Direction::Read,
+                rest.len(),
+                READ_UNIT,
+                |mut socket, chunk| socket.read(&mut rest[..chunk]),
+            ));
+            match moved {
+                Ok(0) => {
+                    return Poll::Ready(Err(StreamError::Eof {
+                        filled: *filled,
+                        wanted,
+                    }));
+                }
+                Ok(moved) => *filled += moved,
+                Err(source) => {
+                    return Poll::Ready(Err(StreamError::Io {
+                        moved: *filled,
+                        wanted,
+                        source,
+                    }));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The future of [`ReadHalf::read_exact_into`].
+///
+/// # Cancel safety
+///
+/// Dropping it once bytes have moved poisons the half that it reads from.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ReadExactInto<'a> {
+    half: &'a mut ReadHalf,
+    buf: &'a mut [u8],
+    filled: usize,
+}
+
+impl Future for ReadExactInto<'_> {
+    type Output = Result<(), StreamError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ReadExactInto { half, buf, filled } = &mut *self;
+        half.poll_fill(context, buf, filled)
+    }
+}
+
+impl Drop for ReadExactInto<'_> {
+    fn drop(&mut self) {
+        if self.filled < self.buf.len() {
+            self.half.poison(self.filled, self.buf.len());
+        }
+    }
+}
