@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::stream::MAX_HEAD;
+
 /// How a frame's length is written before its payload.
 ///
 /// The length counts the bytes of the payload, not its own.
@@ -45,7 +47,7 @@ pub enum Prefix {
 }
 
 /// The longest prefix, in bytes.
-pub(crate) const MAX_PREFIX: usize = 8;
+pub(crate) const MAX_PREFIX: usize = MAX_HEAD;
 
 impl Prefix {
     /// All of them.

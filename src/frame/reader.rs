@@ -158,6 +158,14 @@ impl FrameReader {
         Ok(len.map(|len| &self.buffer[..len]))
     }
 
+    /// Whether a frame has begun to arrive and has not been read to its end.
+    ///
+    /// While this is `false`, nothing is lost by closing the connection.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.header_filled > 0 || self.payload.is_some()
+    }
+
     /// The stream's half, for its addresses and options.
     pub fn get_ref(&self) -> &ReadHalf {
         &self.half

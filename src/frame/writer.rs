@@ -2,7 +2,7 @@
 
 use super::error::FrameError;
 use super::prefix::Prefix;
-use crate::stream::WriteHalf;
+use crate::stream::{Buffers, Gather, WriteHalf};
 
 /// Writes length-prefixed frames.
 ///
@@ -23,7 +23,8 @@ impl FrameWriter {
 
     /// Sends one frame; resolves when the kernel has taken its last byte.
     ///
-    /// Prefix and payload leave together, without a copy of either.
+    /// The payload is one slice or a list of slices. Prefix and payload leave
+    /// together, without a copy of either.
     ///
     /// # Errors
     ///
@@ -35,16 +36,22 @@ impl FrameWriter {
     ///
     /// That of [`WriteHalf::write_all`]: dropping it half-way poisons the
     /// stream, since the rest of the frame would be missing.
-    pub async fn write(&mut self, payload: &[u8]) -> Result<(), FrameError> {
-        let len = payload.len() as u64;
-        let Some(header) = self.prefix.encode(len) else {
-            return Err(FrameError::PrefixOverflow {
-                len,
-                prefix: self.prefix,
-            });
+    pub async fn write<'a>(
+        &'a mut self,
+        payload: impl Into<Buffers<'a>>,
+    ) -> Result<(), FrameError> {
+        let body = payload.into();
+        let len = body.len() as u64;
+        let prefix = self.prefix;
+        let Some(head) = prefix.encode(len) else {
+            return Err(FrameError::PrefixOverflow { len, prefix });
         };
-        let parts = [&header[..self.prefix.size()], payload];
-        Ok(self.half.write_all(&parts).await?)
+        let gather = Gather {
+            head,
+            head_len: prefix.size(),
+            body,
+        };
+        Ok(self.half.write_gathered(gather).await?)
     }
 
     /// The stream's half, for its addresses and options.

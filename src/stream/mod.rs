@@ -25,6 +25,7 @@ pub use error::StreamError;
 pub use listener::Listener;
 pub use read_exact_into::ReadExactInto;
 pub use write_all::{Buffers, WriteAll};
+pub(crate) use write_all::{Gather, MAX_HEAD};
 
 use error::Poison;
 
@@ -248,6 +249,13 @@ impl WriteHalf {
     #[must_use]
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self.connection.registration.source())
+    }
+
+    /// Makes every further write fail, unless nothing had moved.
+    pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
+        if self.poison.is_none() {
+            self.poison = Poison::of(moved, wanted);
+        }
     }
 }
 

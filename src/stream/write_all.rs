@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use socket2::Socket;
 
-use super::error::{Poison, StreamError};
+use super::error::StreamError;
 use super::{SEND_FLAGS, WriteHalf};
 use crate::reactor::Direction;
 
@@ -101,13 +101,21 @@ impl WriteHalf {
     ///
     /// See [`Stream::write_all`](super::Stream::write_all).
     pub fn write_all<'a>(&'a mut self, data: impl Into<Buffers<'a>>) -> WriteAll<'a> {
-        let data = data.into();
+        self.write_gathered(Gather {
+            head: [0; MAX_HEAD],
+            head_len: 0,
+            body: data.into(),
+        })
+    }
+
+    /// Sends `gather.head` and its body as one.
+    pub(crate) fn write_gathered<'a>(&'a mut self, gather: Gather<'a>) -> WriteAll<'a> {
         let mut position = Position::default();
-        position.advance(data.parts(), 0);
+        position.advance(&gather, 0);
         WriteAll {
             half: self,
-            total: data.len(),
-            data,
+            total: gather.len(),
+            gather,
             position,
         }
     }
@@ -116,7 +124,7 @@ impl WriteHalf {
     fn poll_drain(
         &mut self,
         context: &Context<'_>,
-        parts: &[&[u8]],
+        gather: &Gather<'_>,
         total: usize,
         position: &mut Position,
     ) -> Poll<Result<(), StreamError>> {
@@ -124,21 +132,19 @@ impl WriteHalf {
             return Poll::Ready(Err(poison.error()));
         }
         while position.written < total {
-            let window = &parts[position.part..parts.len().min(position.part + MAX_SLICES)];
-            let window_len = window.iter().map(|part| part.len()).sum::<usize>();
-            let rest = window_len - position.within;
+            let rest = gather.within_one_call(position);
             let (limit, unit) = self.connection.send_shape(rest);
             let moved = ready!(self.connection.registration.poll_transfer(
                 context,
                 Direction::Write,
                 rest.min(limit),
                 unit,
-                |socket, chunk| send(socket, window, position.within, chunk),
+                |socket, chunk| send(socket, gather, position, chunk),
             ));
             let error = match moved {
                 Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
                 Ok(moved) => {
-                    position.advance(parts, moved);
+                    position.advance(gather, moved);
                     continue;
                 }
                 Err(error) => error,
@@ -153,7 +159,45 @@ impl WriteHalf {
     }
 }
 
-/// How far a list of parts has been sent.
+/// A short head that the operation owns, and the body that it borrows.
+#[derive(Debug)]
+pub(crate) struct Gather<'a> {
+    pub(crate) head: [u8; MAX_HEAD],
+    pub(crate) head_len: usize,
+    pub(crate) body: Buffers<'a>,
+}
+
+/// Room for the longest length prefix.
+pub(crate) const MAX_HEAD: usize = 8;
+
+impl Gather<'_> {
+    fn len(&self) -> usize {
+        self.head_len + self.body.len()
+    }
+
+    /// The head is part 0, the body's first part is 1.
+    fn part(&self, index: usize) -> Option<&[u8]> {
+        match index {
+            0 => Some(&self.head[..self.head_len]),
+            _ => self.body.parts().get(index - 1).copied(),
+        }
+    }
+
+    /// The parts from `position` on that one system call can take.
+    fn window(&self, position: &Position) -> impl Iterator<Item = &[u8]> {
+        let mut skip = position.within;
+        (position.part..position.part + MAX_SLICES).map_while(move |index| {
+            let part = self.part(index)?;
+            Some(&part[std::mem::take(&mut skip)..])
+        })
+    }
+
+    fn within_one_call(&self, position: &Position) -> usize {
+        self.window(position).map(<[u8]>::len).sum()
+    }
+}
+
+/// How far a gather has been sent.
 #[derive(Debug, Default)]
 struct Position {
     /// The first part that is not sent yet.
@@ -166,10 +210,10 @@ struct Position {
 
 impl Position {
     /// Moves on by `bytes`, and then past parts that are empty.
-    fn advance(&mut self, parts: &[&[u8]], bytes: usize) {
+    fn advance(&mut self, gather: &Gather<'_>, bytes: usize) {
         self.written += bytes;
         self.within += bytes;
-        while let Some(part) = parts.get(self.part)
+        while let Some(part) = gather.part(self.part)
             && self.within >= part.len()
         {
             self.within -= part.len();
@@ -178,20 +222,21 @@ impl Position {
     }
 }
 
-/// Sends up to `chunk` bytes of at most [`MAX_SLICES`] `parts` in one call,
-/// less the first `within` bytes.
-fn send(socket: &Socket, parts: &[&[u8]], within: usize, chunk: usize) -> io::Result<usize> {
+/// Sends up to `chunk` bytes from `position` on, in one call.
+fn send(
+    socket: &Socket,
+    gather: &Gather<'_>,
+    position: &Position,
+    chunk: usize,
+) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut count = 0;
-    let mut skip = within;
     let mut left = chunk;
-    for part in parts {
-        let slice = &part[skip..];
-        let slice = &slice[..slice.len().min(left)];
-        slices[count] = IoSlice::new(slice);
+    for part in gather.window(position) {
+        let part = &part[..part.len().min(left)];
+        slices[count] = IoSlice::new(part);
         count += 1;
-        skip = 0;
-        left -= slice.len();
+        left -= part.len();
         if left == 0 {
             break;
         }
@@ -215,7 +260,7 @@ const MAX_SLICES: usize = 16;
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WriteAll<'a> {
     half: &'a mut WriteHalf,
-    data: Buffers<'a>,
+    gather: Gather<'a>,
     total: usize,
     position: Position,
 }
@@ -226,18 +271,18 @@ impl Future for WriteAll<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let WriteAll {
             half,
-            data,
+            gather,
             total,
             position,
         } = &mut *self;
-        half.poll_drain(context, data.parts(), *total, position)
+        half.poll_drain(context, gather, *total, position)
     }
 }
 
 impl Drop for WriteAll<'_> {
     fn drop(&mut self) {
-        if self.half.poison.is_none() && self.position.written < self.total {
-            self.half.poison = Poison::of(self.position.written, self.total);
+        if self.position.written < self.total {
+            self.half.poison(self.position.written, self.total);
         }
     }
 }
