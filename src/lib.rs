@@ -1,5 +1,85 @@
 //! A small single-threaded async runtime for moving bytes in bulk and answering
 //! fast.
+//!
+//! # Two verbs
+//!
+//! A [`Stream`] moves data by [`read_exact_into`](Stream::read_exact_into) and
+//! [`write_all`](Stream::write_all), and by nothing else. The caller says how
+//! many bytes it wants and where they go, so nothing in between has to hold
+//! them: no buffered reader, no chunk that is handed over and then copied to
+//! where it belongs. [`split`](Stream::split) gives a half to each of two tasks.
+//!
+//! [`FrameReader`] and [`FrameWriter`] put messages on top, each behind its
+//! length ([`Prefix`]).
+//!
+//! # The reactor
+//!
+//! A [`Reactor`] runs tasks on the thread that made it. Tasks are plain futures
+//! and need not be [`Send`]; they get a [`Handle`] to spawn others, to sleep and
+//! to open sockets. Nothing is hidden in thread-local state, so there is no
+//! "must be called from within a runtime". Several reactors, on one thread or
+//! many, don't know of each other. Other threads reach a reactor through a
+//! [`Remote`].
+//!
+//! Sockets are registered once, edge-triggered. An operation tries its system
+//! call first and parks only if the kernel has nothing for it.
+//!
+//! # Cancellation
+//!
+//! A future can be dropped at any time: by [`Handle::timeout`], by
+//! [`JoinHandle::abort`], by a `select` of another crate. A read or a write that
+//! has moved some of its bytes by then can't be taken back, and what follows on
+//! that stream would be garbage. So it *poisons* its direction: the next
+//! operation there fails with [`StreamError::Poisoned`], which says how many
+//! bytes of how many had moved. A [`FrameReader`] keeps its place in itself; its
+//! futures can be dropped and called again with nothing lost.
+//!
+//! # Fairness
+//!
+//! The unit is the byte. In one poll a task may move 1 MiB, or 256 KiB while
+//! other tasks are ready, and no system call is given more than that; then it
+//! goes to the back of the queue, and the kernel is asked who else is ready.
+//! A computation without an `await` holds the thread, as in any runtime of this
+//! kind.
+//!
+//! # Memory
+//!
+//! Nothing is allocated per frame once a connection has seen its largest one.
+//! Writes borrow the caller's slices until the kernel has taken them. A
+//! [`FrameReader`] has a required maximum, and its buffer grows only as bytes
+//! arrive, whatever length the peer announces.
+//!
+//! # Example
+//!
+//! ```
+//! use readinto::{FrameReader, FrameWriter, Listener, Prefix, Reactor, Stream};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut reactor = Reactor::new()?;
+//! let handle = reactor.handle();
+//! let listener = Listener::bind(&handle, &"127.0.0.1:0".parse()?)?;
+//! let address = listener.local_address();
+//!
+//! handle.spawn(async move {
+//!     let (read, write) = listener.accept().await?.split();
+//!     let mut frames = FrameReader::new(read, Prefix::U32Be, 1 << 20);
+//!     let mut answers = FrameWriter::new(write, Prefix::U32Be);
+//!     while let Some(payload) = frames.next().await? {
+//!         answers.write(payload).await?;
+//!     }
+//!     Ok::<(), std::io::Error>(())
+//! });
+//!
+//! reactor.block_on(async {
+//!     let (read, write) = Stream::connect(&handle, &address).await?.split();
+//!     let mut answers = FrameReader::new(read, Prefix::U32Be, 1 << 20);
+//!     FrameWriter::new(write, Prefix::U32Be).write(b"hello").await?;
+//!     assert_eq!(answers.next().await?, Some(&b"hello"[..]));
+//!     # Ok::<(), Box<dyn std::error::Error>>(())
+//! })??;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -15,3 +95,8 @@ pub use stream::{
     Address, AddressError, Buffers, Listener, ReadExactInto, ReadHalf, Stream, StreamError,
     WriteAll, WriteHalf,
 };
+
+/// Compiles the examples of the README as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

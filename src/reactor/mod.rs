@@ -170,6 +170,8 @@ impl Reactor {
         self.inner().awake.set_awake();
         self.take_jobs();
         let tasks = self.run_ready();
+        // For futures that somebody polls by hand between two turns.
+        self.inner().budget.reset();
         Ok(Turn {
             events,
             tasks,

@@ -2,6 +2,7 @@
 
 mod address;
 mod connect;
+mod connection;
 mod error;
 mod listener;
 mod options;
@@ -9,16 +10,14 @@ mod read_exact_into;
 mod resolve;
 mod write_all;
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::path::PathBuf;
+use std::net::Shutdown;
 use std::rc::Rc;
 
 use socket2::{SockRef, Socket};
 
-use crate::reactor::{ALONE_LIMIT, Inner, Registration, SHARED_LIMIT, ScheduledIo};
+use crate::reactor::{Inner, Registration, ScheduledIo};
 
 pub use address::{Address, AddressError};
 pub use error::StreamError;
@@ -27,6 +26,7 @@ pub use read_exact_into::ReadExactInto;
 pub use write_all::{Buffers, WriteAll};
 pub(crate) use write_all::{Gather, MAX_HEAD};
 
+use connection::{Connection, Peer};
 use error::Poison;
 
 /// A connected TCP or Unix socket.
@@ -60,11 +60,7 @@ impl Stream {
     }
 
     fn from_registration(registration: Registration<Socket>, peer: Peer) -> Stream {
-        let connection = Rc::new(Connection {
-            registration,
-            peer,
-            segment: Cell::new(None),
-        });
+        let connection = Connection::new(registration, peer);
         Stream {
             read: ReadHalf {
                 connection: connection.clone(),
@@ -275,72 +271,4 @@ fn fmt_half(
         .field("peer", &connection.peer.address())
         .field("poison", &poison)
         .finish_non_exhaustive()
-}
-
-/// The socket that the two halves share.
-struct Connection {
-    registration: Registration<Socket>,
-    peer: Peer,
-    /// The length of a TCP segment, once it was asked for.
-    segment: Cell<Option<usize>>,
-}
-
-impl Connection {
-    /// The most that one system call may send, and the unit of smaller chunks.
-    ///
-    /// A chunk that is no whole multiple of the segment length pushes a runt
-    /// segment: measured, a third slower at 262 144 bytes on loopback. On a
-    /// Unix socket chunks of 256 KiB did best, also when alone.
-    fn send_shape(&self, rest: usize) -> (usize, usize) {
-        match self.peer {
-            Peer::Unix(_) => (SHARED_LIMIT, UNIX_UNIT),
-            // It fits one chunk, whatever the unit.
-            Peer::Tcp(_) if rest <= UNSPLIT => (UNSPLIT, 1),
-            Peer::Tcp(_) => (ALONE_LIMIT, self.segment_length()),
-        }
-    }
-
-    fn segment_length(&self) -> usize {
-        self.segment.get().unwrap_or_else(|| {
-            let length = match self.registration.source().tcp_mss() {
-                Ok(mss) if mss > 0 => mss as usize,
-                _ => 1,
-            };
-            self.segment.set(Some(length));
-            length
-        })
-    }
-}
-
-/// A write this short is never split by the budget of a task that has just
-/// begun, so its connection need not ask for the segment length.
-const UNSPLIT: usize = 64 * 1024;
-
-/// What a read is cut to whole multiples of, so that the rest of a nearly spent
-/// budget does not become a system call for a few bytes.
-const READ_UNIT: usize = 64 * 1024;
-
-/// The same for writes on a Unix socket, which has no segments.
-const UNIX_UNIT: usize = 64 * 1024;
-
-/// Keeps `SIGPIPE` from killing a program that has not ignored it.
-#[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const SEND_FLAGS: libc::c_int = 0;
-
-/// Who is at the other end, as it was when the connection was made.
-#[derive(Clone, Debug)]
-enum Peer {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Peer {
-    fn address(&self) -> Address {
-        match self {
-            Peer::Tcp(address) => (*address).into(),
-            Peer::Unix(path) => Address::Unix(path.clone()),
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use super::ReadHalf;
 use super::error::StreamError;
-use super::{READ_UNIT, ReadHalf};
 use crate::reactor::Direction;
 
 impl ReadHalf {
@@ -55,32 +55,41 @@ impl ReadHalf {
         if let Some(poison) = self.poison {
             return Poll::Ready(Err(poison.error()));
         }
+        let connection = &self.connection;
         let wanted = buf.len();
         while *filled < wanted {
             let rest = &mut buf[*filled..];
-            let moved = ready!(self.connection.registration.poll_transfer(
+            let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Read,
                 rest.len(),
                 READ_UNIT,
                 |mut socket, chunk| socket.read(&mut rest[..chunk]),
             ));
-            match moved {
-                Ok(0) => {
-                    return Poll::Ready(Err(StreamError::Eof {
-                        filled: *filled,
-                        wanted,
-                    }));
+            let source = match moved {
+                Ok(0) => match connection.failure() {
+                    Some(error) => error,
+                    None => {
+                        return Poll::Ready(Err(StreamError::Eof {
+                            filled: *filled,
+                            wanted,
+                        }));
+                    }
+                },
+                Ok(moved) => {
+                    *filled += moved;
+                    continue;
                 }
-                Ok(moved) => *filled += moved,
-                Err(source) => {
-                    return Poll::Ready(Err(StreamError::Io {
-                        moved: *filled,
-                        wanted,
-                        source,
-                    }));
+                Err(error) => {
+                    connection.note_failure(&error);
+                    error
                 }
-            }
+            };
+            return Poll::Ready(Err(StreamError::Io {
+                moved: *filled,
+                wanted,
+                source,
+            }));
         }
         Poll::Ready(Ok(()))
     }
@@ -115,3 +124,7 @@ impl Drop for ReadExactInto<'_> {
         }
     }
 }
+
+/// What a read is cut to whole multiples of, so that the rest of a nearly spent
+/// budget does not become a system call for a few bytes.
+const READ_UNIT: usize = 64 * 1024;

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use socket2::Socket;
 
+use super::WriteHalf;
 use super::error::StreamError;
-use super::{SEND_FLAGS, WriteHalf};
 use crate::reactor::Direction;
 
 /// What [`write_all`](WriteHalf::write_all) sends: one borrowed slice, or a
@@ -131,10 +131,11 @@ impl WriteHalf {
         if let Some(poison) = self.poison {
             return Poll::Ready(Err(poison.error()));
         }
+        let connection = &self.connection;
         while position.written < total {
             let rest = gather.within_one_call(position);
-            let (limit, unit) = self.connection.send_shape(rest);
-            let moved = ready!(self.connection.registration.poll_transfer(
+            let (limit, unit) = connection.send_shape(rest);
+            let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Write,
                 rest.min(limit),
@@ -147,7 +148,10 @@ impl WriteHalf {
                     position.advance(gather, moved);
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => {
+                    connection.note_failure(&error);
+                    error
+                }
             };
             return Poll::Ready(Err(StreamError::Io {
                 moved: position.written,
@@ -250,6 +254,12 @@ fn send(
 
 /// How many parts go into one system call; a longer list takes several.
 const MAX_SLICES: usize = 16;
+
+/// Keeps `SIGPIPE` from killing a program that has not ignored it.
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: libc::c_int = 0;
 
 /// The future of [`WriteHalf::write_all`].
 ///

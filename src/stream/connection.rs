@@ -1,0 +1,99 @@
+//! What the two halves of a stream share: the socket and what is known of it.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use socket2::Socket;
+
+use super::address::Address;
+use crate::reactor::{ALONE_LIMIT, Registration, SHARED_LIMIT};
+
+/// The socket that the two halves share.
+pub(super) struct Connection {
+    pub(super) registration: Registration<Socket>,
+    pub(super) peer: Peer,
+    /// The length of a TCP segment, once it was asked for.
+    segment: Cell<Option<usize>>,
+    /// The error that ended the connection, as the kernel numbers it.
+    failure: Cell<Option<i32>>,
+}
+
+impl Connection {
+    pub(super) fn new(registration: Registration<Socket>, peer: Peer) -> Rc<Connection> {
+        Rc::new(Connection {
+            registration,
+            peer,
+            segment: Cell::new(None),
+            failure: Cell::new(None),
+        })
+    }
+
+    /// Remembers an error of one direction for the other.
+    ///
+    /// The kernel reports a reset once, to whichever call comes first. If that
+    /// is a write, the next read returns 0, and a connection that was cut in
+    /// the middle looks like one that ended cleanly.
+    pub(super) fn note_failure(&self, error: &io::Error) {
+        // A broken pipe is no reset: either we have shut down writing, or the
+        // peer had ended its side before, and all that it sent can be read.
+        if error.kind() != io::ErrorKind::BrokenPipe && error.raw_os_error().is_some() {
+            self.failure.set(error.raw_os_error());
+        }
+    }
+
+    /// What a read of 0 bytes means if it is not the end of the stream.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.failure.get().map(io::Error::from_raw_os_error)
+    }
+
+    /// The most that one system call may send, and the unit of smaller chunks.
+    ///
+    /// A chunk that is no whole multiple of the segment length pushes a runt
+    /// segment: measured, a third slower at 262 144 bytes on loopback. On a
+    /// Unix socket chunks of 256 KiB did best, also when alone.
+    pub(super) fn send_shape(&self, rest: usize) -> (usize, usize) {
+        match self.peer {
+            Peer::Unix(_) => (SHARED_LIMIT, UNIX_UNIT),
+            Peer::Tcp(_) if rest <= UNSPLIT => (UNSPLIT, UNSPLIT),
+            Peer::Tcp(_) => (ALONE_LIMIT, self.segment_length()),
+        }
+    }
+
+    fn segment_length(&self) -> usize {
+        self.segment.get().unwrap_or_else(|| {
+            let length = match self.registration.source().tcp_mss() {
+                Ok(mss) if mss > 0 => mss as usize,
+                _ => 1,
+            };
+            self.segment.set(Some(length));
+            length
+        })
+    }
+}
+
+/// A write this short is not split, but waits for the next poll if the budget
+/// has no room for it; so its connection need not ask for the segment length.
+const UNSPLIT: usize = 64 * 1024;
+
+/// The unit on a Unix socket, which has no segments: enough that the rest of a
+/// nearly spent budget does not become a system call for a few bytes.
+const UNIX_UNIT: usize = 64 * 1024;
+
+/// Who is at the other end, as it was when the connection was made.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Peer {
+    pub(super) fn address(&self) -> Address {
+        match self {
+            Peer::Tcp(address) => (*address).into(),
+            Peer::Unix(path) => Address::Unix(path.clone()),
+        }
+    }
+}
