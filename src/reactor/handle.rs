@@ -164,6 +164,8 @@ pub(crate) struct Inner {
     pub(super) timers: RefCell<Timers>,
     pub(super) tasks: TaskTable,
     pub(super) ready: ReadyReceiver,
+    /// The future of `block_on` was woken and has not been polled since.
+    pub(super) root_ready: Cell<bool>,
     pub(super) budget: Budget,
     pub(super) remote: Remote,
     /// The reactor has been dropped: nothing will ever be woken again.
@@ -171,6 +173,11 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Whether anything but what runs now is ready to run.
+    pub(super) fn is_any_ready(&self) -> bool {
+        self.root_ready.get() || !self.ready.is_empty()
+    }
+
     /// How long the poll may wait: up to `limit`, not beyond a deadline.
     pub(super) fn time_to_wait(&self, limit: Option<Duration>) -> Option<Duration> {
         let deadline = self.timers.borrow().next_deadline();

@@ -72,8 +72,6 @@ pub struct Reactor {
     handle: Handle,
     /// The future that `block_on` is driving.
     root: Option<TaskId>,
-    /// It was woken and has not been polled since.
-    root_ready: bool,
 }
 
 impl Reactor {
@@ -118,9 +116,9 @@ impl Reactor {
         let waker = Waker::from(root.clone());
         let mut context = Context::from_waker(&waker);
         self.root = Some(root.id());
-        self.root_ready = true;
+        self.inner().root_ready.set(true);
         loop {
-            if std::mem::take(&mut self.root_ready) {
+            if self.inner().root_ready.take() {
                 root.set_polled();
                 self.inner().budget.reset();
                 if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -160,7 +158,7 @@ impl Reactor {
     /// ```
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         self.root = None;
-        self.root_ready = false;
+        self.inner().root_ready.set(false);
         self.run_turn(timeout)
     }
 
@@ -229,7 +227,7 @@ impl Reactor {
         let mut tasks = 0;
         for _ in 0..self.inner().ready.len() {
             match self.inner().ready.pop() {
-                Some(id) if Some(id) == self.root => self.root_ready = true,
+                Some(id) if Some(id) == self.root => self.inner().root_ready.set(true),
                 Some(id) => {
                     self.inner().budget.reset();
                     tasks += usize::from(self.inner().tasks.run(id));
@@ -241,7 +239,7 @@ impl Reactor {
     }
 
     fn has_work(&self) -> bool {
-        self.root_ready || !self.inner().ready.is_empty() || !self.jobs.is_empty()
+        self.inner().is_any_ready() || !self.jobs.is_empty()
     }
 }
 
@@ -317,6 +315,7 @@ impl Builder {
             timers: RefCell::default(),
             tasks: TaskTable::new(ready_sender),
             ready,
+            root_ready: Cell::new(false),
             budget: Budget::default(),
             remote,
             closed: Cell::new(false),
@@ -329,7 +328,6 @@ impl Builder {
                 inner: Rc::new(inner),
             },
             root: None,
-            root_ready: false,
         })
     }
 }

@@ -114,7 +114,7 @@ impl<S: AsFd> Registration<S> {
         if !self.io.is_ready(direction) {
             return self.park(context, direction);
         }
-        let alone = self.inner.ready.is_empty();
+        let alone = !self.inner.is_any_ready();
         match self.inner.budget.grant(wanted, unit, alone) {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => {
