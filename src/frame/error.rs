@@ -11,6 +11,27 @@ use crate::stream::StreamError;
 /// [`FrameWriter`](super::FrameWriter). All counts are in bytes.
 ///
 /// It converts into [`io::Error`], for functions that return one.
+///
+/// # Examples
+///
+/// ```
+/// use readinto::{FrameError, FrameReader};
+///
+/// async fn count(mut frames: FrameReader) -> Result<u64, FrameError> {
+///     let mut count = 0;
+///     loop {
+///         match frames.next().await {
+///             Ok(Some(_)) => count += 1,
+///             Ok(None) => return Ok(count),
+///             Err(FrameError::TooLarge { len, max }) => {
+///                 eprintln!("a peer announced {len} bytes, {max} are allowed");
+///                 return Ok(count);
+///             }
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FrameError {

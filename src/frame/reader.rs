@@ -117,6 +117,29 @@ impl FrameReader {
     /// Call it again with the same buffer after its future was dropped: it goes
     /// on behind the bytes that are there already.
     ///
+    /// # Examples
+    ///
+    /// A deadline that loses nothing when it passes:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use readinto::{FrameError, FrameReader, Handle};
+    ///
+    /// async fn patiently(
+    ///     handle: &Handle,
+    ///     frames: &mut FrameReader,
+    ///     payload: &mut [u8],
+    /// ) -> Result<(), FrameError> {
+    ///     let second = Duration::from_secs(1);
+    ///     loop {
+    ///         match handle.timeout(second, frames.read_payload_into(payload)).await {
+    ///             Ok(done) => return done,
+    ///             Err(late) => eprintln!("{late}, and still waiting"),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`FrameError::WrongBuffer`], before anything is read, if the length is

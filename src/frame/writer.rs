@@ -36,6 +36,17 @@ impl FrameWriter {
     ///
     /// That of [`WriteHalf::write_all`]: dropping it half-way poisons the
     /// stream, since the rest of the frame would be missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use readinto::{FrameError, FrameWriter};
+    ///
+    /// async fn send(frames: &mut FrameWriter, body: &[u8]) -> Result<(), FrameError> {
+    ///     frames.write(body).await?;
+    ///     frames.write(&[&b"a payload in parts: "[..], body]).await
+    /// }
+    /// ```
     pub async fn write<'a>(
         &'a mut self,
         payload: impl Into<Buffers<'a>>,

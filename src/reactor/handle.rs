@@ -139,11 +139,28 @@ impl Handle {
     }
 
     /// The means to reach this reactor from other threads.
+    ///
+    /// # Examples
+    ///
+    /// See [`Remote`].
     pub fn remote(&self) -> Remote {
         self.inner.remote.clone()
     }
 
-    /// How many spawned tasks have not ended yet.
+    /// How many spawned tasks have not ended yet, the one that asks included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = readinto::Reactor::new()?;
+    /// let task = reactor.handle().spawn(std::future::pending::<()>());
+    /// assert_eq!(reactor.handle().tasks(), 1);
+    /// task.abort();
+    /// assert_eq!(reactor.handle().tasks(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn tasks(&self) -> usize {
         self.inner.tasks.len()

@@ -57,6 +57,21 @@ impl<T> JoinHandle<T> {
     ///
     /// A task that aborts itself ends when its current poll returns. Aborting
     /// a task that has ended does nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use readinto::JoinError;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::new()?;
+    /// let task = reactor.handle().spawn(std::future::pending::<()>());
+    /// task.abort();
+    /// assert!(task.is_finished());
+    /// assert!(matches!(reactor.block_on(task)?, Err(JoinError::Aborted)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abort(&self) {
         if let Some(reactor) = self.reactor.upgrade() {
             reactor.tasks.abort(self.id);
@@ -110,7 +125,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Why a task has no output.
+/// Why a task has no output: the error of a [`JoinHandle`].
 #[non_exhaustive]
 pub enum JoinError {
     /// The task panicked, with this payload; [`std::panic::resume_unwind`]

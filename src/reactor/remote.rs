@@ -81,6 +81,19 @@ impl Remote {
     /// A thread that waits in [`Reactor::turn`] returns from it. If the
     /// reactor is gone, nothing happens.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::new()?;
+    /// let remote = reactor.handle().remote();
+    /// let thread = std::thread::spawn(move || remote.wake());
+    /// thread.join().unwrap();
+    /// reactor.turn(None)?; // without the wake, this would wait for ever
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// [`Reactor::turn`]: super::Reactor::turn
     pub fn wake(&self) {
         self.awake.notify();

@@ -9,6 +9,22 @@ use std::io;
 /// Every variant counts in bytes. It converts into [`io::Error`], for functions
 /// that return one: an end of stream becomes
 /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
+///
+/// # Examples
+///
+/// ```
+/// use readinto::{Stream, StreamError};
+///
+/// /// Reads a record of 64 bytes, or `None` at the end.
+/// async fn record(stream: &mut Stream) -> Result<Option<[u8; 64]>, StreamError> {
+///     let mut record = [0; 64];
+///     match stream.read_exact_into(&mut record).await {
+///         Ok(()) => Ok(Some(record)),
+///         Err(StreamError::Eof { filled: 0, .. }) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StreamError {

@@ -134,6 +134,34 @@ impl Stream {
     /// The connection closes when both have been dropped; dropping one of them
     /// does nothing on the wire. To end the writing direction, use
     /// [`WriteHalf::shutdown_write`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use readinto::{Listener, Reactor, Stream};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut reactor = Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// let listener = Listener::bind(&handle, &"127.0.0.1:0".parse()?)?;
+    /// reactor.block_on(async {
+    ///     let here = Stream::connect(&handle, &listener.local_address()).await?;
+    ///     let mut there = listener.accept().await?;
+    ///     let (mut read, mut write) = here.split();
+    ///
+    ///     let writing = handle.spawn(async move { write.write_all(b"ping").await });
+    ///     let mut ping = [0; 4];
+    ///     there.read_exact_into(&mut ping).await?;
+    ///     there.write_all(&ping).await?;
+    ///     let mut pong = [0; 4];
+    ///     read.read_exact_into(&mut pong).await?;
+    ///     assert_eq!(&pong, b"ping");
+    ///     writing.await??;
+    ///     # Ok::<(), Box<dyn std::error::Error>>(())
+    /// })??;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         (self.read, self.write)
@@ -167,6 +195,14 @@ impl Stream {
     ///
     /// Moving data past the two verbs, or making the socket blocking, breaks
     /// what this crate promises.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn keep_alive(stream: &readinto::Stream) -> std::io::Result<()> {
+    /// stream.socket().set_keepalive(true)
+    /// # }
+    /// ```
     #[must_use]
     pub fn socket(&self) -> SockRef<'_> {
         self.read.socket()

@@ -15,7 +15,17 @@ use crate::reactor::Direction;
 /// list of them that leave in order, as if they were joined.
 ///
 /// A list saves the copy that joining would cost, and the system call that a
-/// write for each part would: a header and its payload go out together.
+/// write for each part would: a header and its payload go out together. Up to 16
+/// parts leave in one call.
+///
+/// # Examples
+///
+/// ```
+/// use readinto::Buffers;
+///
+/// assert_eq!(Buffers::from(b"one slice").len(), 9);
+/// assert_eq!(Buffers::from(&[&b"several"[..], b", ", b"in order"]).len(), 17);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a>(Parts<'a>);
 
