@@ -49,20 +49,16 @@ impl AwakeFlag {
         }
     }
 
-    /// Whether a notification would write: then, and only then, `poll` may wait.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.state.load(Acquire) == IDLE
-    }
-
-    /// Enters the state in which a notification writes to the eventfd.
+    /// Enters the state, or stays in it, in which a notification writes.
     ///
     /// Returns `false` if work was announced since the last drain; the loop
     /// must then not sleep.
     #[must_use]
     pub(crate) fn try_idle(&self) -> bool {
-        self.state
-            .compare_exchange(AWAKE, IDLE, AcqRel, Acquire)
-            .is_ok()
+        match self.state.compare_exchange(AWAKE, IDLE, AcqRel, Acquire) {
+            Ok(_) => true,
+            Err(state) => state == IDLE,
+        }
     }
 
     /// Back from `poll`, about to wake tasks: those wake-ups need no write.

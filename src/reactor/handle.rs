@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -190,6 +191,17 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Fails once the reactor has been dropped.
+    pub(crate) fn ensure_open(&self) -> io::Result<()> {
+        if self.closed.get() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the reactor of this socket is gone",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether anything but what runs now is ready to run.
     pub(super) fn is_any_ready(&self) -> bool {
         self.root_ready.get() || !self.ready.is_empty()
@@ -206,17 +218,28 @@ impl Inner {
     }
 
     pub(super) fn fire_timers(&self) {
-        if self.timers.borrow().next_deadline().is_none() {
-            return;
+        if self.timers.borrow().next_deadline().is_some() {
+            let now = Instant::now();
+            self.fire(|timers| timers.fire_due(now));
         }
-        let now = Instant::now();
-        loop {
-            // The waker may be anybody's, so it runs outside of the borrow.
-            let due = self.timers.borrow_mut().fire_due(now);
-            match due {
-                Some(waker) => waker.wake(),
-                None => return,
-            }
+    }
+
+    /// Wakes whoever still waits, to see that the reactor is gone.
+    pub(super) fn wake_all(&self) {
+        self.fire(Timers::fire_next);
+        let ios: Vec<_> = self.ios.borrow().iter().map(|(_, io)| io.clone()).collect();
+        for io in ios {
+            io.wake_all();
+        }
+    }
+
+    fn fire(&self, mut next: impl FnMut(&mut Timers) -> Option<Waker>) {
+        // A waker may be anybody's, so it runs outside of the borrow.
+        while let Some(waker) = {
+            let mut timers = self.timers.borrow_mut();
+            next(&mut timers)
+        } {
+            waker.wake();
         }
     }
 

@@ -64,7 +64,8 @@ use task::{TaskId, TaskTable};
 ///
 /// Dropping it drops its tasks, and closes the sockets that they own. Sockets
 /// held elsewhere stay open; an operation on them that would have to wait
-/// fails with [`io::ErrorKind::NotConnected`].
+/// fails with [`io::ErrorKind::NotConnected`], and a deadline that is waited
+/// for elsewhere counts as passed.
 pub struct Reactor {
     poll: mio::Poll,
     events: Events,
@@ -186,10 +187,11 @@ impl Reactor {
 
     /// Waits for the kernel, and wakes those whose sockets are ready.
     fn poll_io(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let timeout = if self.has_work() || !self.inner().awake.is_idle() {
-            Some(Duration::ZERO)
-        } else {
+        let may_wait = !self.has_work() && self.inner().awake.try_idle();
+        let timeout = if may_wait {
             self.inner().time_to_wait(timeout)
+        } else {
+            Some(Duration::ZERO)
         };
         let polled = self.poll.poll(&mut self.events, timeout);
         self.inner().awake.set_notified();
@@ -215,24 +217,21 @@ impl Reactor {
 
     /// Spawns what other threads have sent by now.
     fn take_jobs(&self) {
-        for _ in 0..self.jobs.len() {
-            if let Ok(job) = self.jobs.try_recv() {
-                job.run(&self.handle);
-            }
+        for job in self.jobs.try_iter().take(self.jobs.len()) {
+            job.run(&self.handle);
         }
     }
 
     /// Polls each task that is ready by now.
-    fn run_ready(&mut self) -> usize {
+    fn run_ready(&self) -> usize {
+        let inner = self.inner();
         let mut tasks = 0;
-        for _ in 0..self.inner().ready.len() {
-            match self.inner().ready.pop() {
-                Some(id) if Some(id) == self.root => self.inner().root_ready.set(true),
-                Some(id) => {
-                    self.inner().budget.reset();
-                    tasks += usize::from(self.inner().tasks.run(id));
-                }
-                None => break,
+        for id in inner.ready.drain() {
+            if Some(id) == self.root {
+                inner.root_ready.set(true);
+            } else {
+                inner.budget.reset();
+                tasks += usize::from(inner.tasks.run(id));
             }
         }
         tasks
@@ -253,18 +252,11 @@ impl AsFd for Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        let inner = self.handle.inner.clone();
-        inner.closed.set(true);
-        inner.tasks.abort_all();
-        let ios: Vec<_> = inner
-            .ios
-            .borrow()
-            .iter()
-            .map(|(_, io)| io.clone())
-            .collect();
-        for io in ios {
-            io.wake_all();
-        }
+        self.inner().closed.set(true);
+        self.inner().tasks.abort_all();
+        // The queue lives as long as a `Remote` does; what is in it need not.
+        self.jobs.try_iter().for_each(drop);
+        self.inner().wake_all();
     }
 }
 

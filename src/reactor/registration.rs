@@ -26,16 +26,13 @@ impl<S: AsFd> Registration<S> {
     ///
     /// Those of `epoll_ctl`, and `NotConnected` if the reactor is gone.
     pub(crate) fn new(inner: &Rc<Inner>, source: S, io: ScheduledIo) -> io::Result<Self> {
-        if inner.closed.get() {
-            return Err(reactor_gone());
-        }
+        inner.ensure_open()?;
         let io = Rc::new(io);
         let token = Token(inner.ios.borrow_mut().insert(io.clone()));
-        let registered = inner.registry.register(
-            &mut SourceFd(&source.as_fd().as_raw_fd()),
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        );
+        let registered =
+            inner
+                .registry
+                .register(&mut SourceFd(&source.as_fd().as_raw_fd()), token, INTEREST);
         if let Err(error) = registered {
             inner.ios.borrow_mut().remove(token.0);
             return Err(error);
@@ -56,13 +53,16 @@ impl<S: AsFd> Registration<S> {
         &self.inner
     }
 
+    /// Tells that reads may stop short of what has arrived.
+    pub(crate) fn expect_marks(&self) {
+        self.io.expect_marks();
+    }
+
     /// Makes one system call that moves bytes, as readiness and budget allow.
     ///
     /// `call` gets the number of bytes that it may move, at most `wanted`, and
     /// returns how many it moved. `Pending` means that the task is parked, or
-    /// is queued again because its budget is spent. A call that moves less
-    /// than it was given proves that the kernel has no more for now, which
-    /// saves the call that would say so (epoll(7), question 9).
+    /// is queued again because its budget is spent.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl<S: AsFd> Registration<S> {
         let moved = ready!(self.poll_call(context, direction, |source| call(source, chunk)))?;
         self.inner.budget.charge(moved);
         if moved < chunk {
-            self.io.clear(direction);
+            self.io.clear_after_short_call(direction);
         }
         Poll::Ready(Ok(moved))
     }
@@ -113,6 +113,10 @@ impl<S: AsFd> Registration<S> {
     ) -> Poll<io::Result<usize>> {
         if !self.io.is_ready(direction) {
             return self.park(context, direction);
+        }
+        if self.inner.closed.get() {
+            // No turn will ever renew it.
+            self.inner.budget.reset();
         }
         let alone = !self.inner.is_any_ready();
         match self.inner.budget.grant(wanted, unit, alone) {
@@ -155,9 +159,7 @@ impl<S: AsFd> Registration<S> {
     }
 
     fn park<T>(&self, context: &Context<'_>, direction: Direction) -> Poll<io::Result<T>> {
-        if self.inner.closed.get() {
-            return Poll::Ready(Err(reactor_gone()));
-        }
+        self.inner.ensure_open()?;
         self.io.park(direction, context.waker());
         Poll::Pending
     }
@@ -175,9 +177,11 @@ impl<S: AsFd> Drop for Registration<S> {
     }
 }
 
-fn reactor_gone() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotConnected,
-        "the reactor of this socket is gone",
-    )
-}
+/// What every socket is registered for. Urgent data is not for us, but it cuts
+/// reads short: see [`ScheduledIo::clear_after_short_call`].
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTEREST: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);

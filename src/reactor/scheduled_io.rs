@@ -21,6 +21,8 @@ const READABLE: u8 = 1;
 const READ_CLOSED: u8 = 1 << 1;
 const WRITABLE: u8 = 1 << 2;
 const WRITE_CLOSED: u8 = 1 << 3;
+/// A read may be short although more has arrived.
+const MARKED: u8 = 1 << 4;
 
 /// Readiness and wakers of one registered socket.
 #[derive(Debug, Default)]
@@ -53,13 +55,30 @@ impl ScheduledIo {
         self.readiness.get() & bits != 0
     }
 
-    /// A system call moved all there was; closed bits stay.
+    /// A system call said that it would block; closed bits stay.
     pub(crate) fn clear(&self, direction: Direction) {
         let bit = match direction {
             Direction::Read => READABLE,
             Direction::Write => WRITABLE,
         };
         self.readiness.set(self.readiness.get() & !bit);
+    }
+
+    /// A system call moved less than it was given: the kernel has no more for
+    /// now, which saves the call that would say so (epoll(7), question 9).
+    ///
+    /// Not so for reads where something may mark the stream: a read stops at
+    /// urgent data, and on a Unix socket behind a message that carried file
+    /// descriptors, with more to be had, for which no event will come.
+    pub(crate) fn clear_after_short_call(&self, direction: Direction) {
+        if direction == Direction::Write || self.readiness.get() & MARKED == 0 {
+            self.clear(direction);
+        }
+    }
+
+    /// Reads may stop short of what has arrived, from here on.
+    pub(crate) fn expect_marks(&self) {
+        self.readiness.set(self.readiness.get() | MARKED);
     }
 
     /// Records an event of the poll and wakes who waits for it.
@@ -80,6 +99,9 @@ impl ScheduledIo {
         if event.is_error() {
             // Only a system call can fetch the error, so let both sides try.
             bits |= READABLE | WRITABLE;
+        }
+        if event.is_priority() {
+            bits |= MARKED;
         }
         self.add(bits);
     }

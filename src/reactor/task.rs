@@ -76,15 +76,13 @@ impl ReadyReceiver {
         self.queue.is_empty() && self.overflow.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len() + self.overflow.len()
-    }
-
-    pub(crate) fn pop(&self) -> Option<TaskId> {
-        self.queue
-            .try_recv()
-            .or_else(|_| self.overflow.try_recv())
-            .ok()
+    /// Takes out what is queued now; what is pushed meanwhile stays.
+    pub(crate) fn drain(&self) -> impl Iterator<Item = TaskId> {
+        // Both lengths are fixed before either is drained: tasks that wake
+        // themselves for ever would keep the first queue from running dry.
+        let queued = self.queue.try_iter().take(self.queue.len());
+        let overflowed = self.overflow.try_iter().take(self.overflow.len());
+        queued.chain(overflowed)
     }
 }
 

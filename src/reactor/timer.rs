@@ -39,10 +39,15 @@ impl Timers {
 
     /// Fires one deadline that has passed and returns whom to wake.
     pub(crate) fn fire_due(&mut self, now: Instant) -> Option<Waker> {
-        let &(deadline, slot) = self.heap.first()?;
-        if deadline > now {
-            return None;
+        match self.next_deadline() {
+            Some(deadline) if deadline <= now => self.fire_next(),
+            _ => None,
         }
+    }
+
+    /// Fires the earliest deadline, due or not.
+    pub(crate) fn fire_next(&mut self) -> Option<Waker> {
+        let &(_, slot) = self.heap.first()?;
         self.remove_from_heap(0);
         match std::mem::replace(&mut self.slots[slot], Slot::Fired) {
             Slot::Armed { waker, .. } => Some(waker),
@@ -131,6 +136,9 @@ impl Timers {
 
 /// Completes once its time has passed; made by [`Handle::sleep`].
 ///
+/// Once the reactor has been dropped, nobody counts the time any more: it then
+/// completes at once, rather than never.
+///
 /// # Cancel safety
 ///
 /// Dropping it disarms the deadline and loses nothing.
@@ -158,6 +166,9 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.inner.closed.get() {
+            return Poll::Ready(());
+        }
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };

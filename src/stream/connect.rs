@@ -99,6 +99,7 @@ async fn establish(
     domain: Domain,
     address: &SockAddr,
 ) -> io::Result<Registration<Socket>> {
+    handle.inner.ensure_open()?;
     let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(address) {

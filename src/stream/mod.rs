@@ -60,6 +60,9 @@ impl Stream {
     }
 
     fn from_registration(registration: Registration<Socket>, peer: Peer) -> Stream {
+        if matches!(peer, Peer::Unix(_)) {
+            registration.expect_marks();
+        }
         let connection = Connection::new(registration, peer);
         Stream {
             read: ReadHalf {
