@@ -34,9 +34,15 @@ impl Budget {
 
     /// How many of the `wanted` bytes the next system call may be given.
     ///
-    /// If that is less than all, it is a whole multiple of `unit`. `None` means
-    /// that the task must let others run first.
-    pub(crate) fn grant(&self, wanted: usize, unit: usize, alone: bool) -> Option<usize> {
+    /// If that is less than all, it is a whole multiple of what `unit` returns,
+    /// which may cost a system call and is asked only then. `None` means that
+    /// the task must let others run first.
+    pub(crate) fn grant(
+        &self,
+        wanted: usize,
+        unit: impl FnOnce() -> usize,
+        alone: bool,
+    ) -> Option<usize> {
         let limit = if alone { ALONE_LIMIT } else { SHARED_LIMIT };
         let spent = self.spent.get();
         if spent >= limit {
@@ -46,6 +52,7 @@ impl Budget {
         if wanted <= left {
             return Some(wanted);
         }
+        let unit = unit();
         match left / unit * unit {
             // A unit larger than the whole limit must still make progress.
             0 if spent == 0 => Some(unit.min(wanted)),
@@ -69,26 +76,26 @@ mod tests {
     #[test]
     fn a_chunk_is_the_largest_whole_multiple_of_the_unit() {
         let budget = Budget::default();
-        assert_eq!(budget.grant(100_000_000, MSS, false), Some(4 * MSS));
-        assert_eq!(budget.grant(100_000_000, MSS, true), Some(16 * MSS));
-        assert_eq!(budget.grant(70_000, MSS, false), Some(70_000));
+        assert_eq!(budget.grant(100_000_000, || MSS, false), Some(4 * MSS));
+        assert_eq!(budget.grant(100_000_000, || MSS, true), Some(16 * MSS));
+        assert_eq!(budget.grant(70_000, || unreachable!(), false), Some(70_000));
     }
 
     #[test]
     fn a_spent_budget_grants_nothing_until_the_next_poll() {
         let budget = Budget::default();
         budget.charge(4 * MSS);
-        assert_eq!(budget.grant(100_000_000, MSS, false), None);
-        assert_eq!(budget.grant(100_000_000, MSS, true), Some(12 * MSS));
+        assert_eq!(budget.grant(100_000_000, || MSS, false), None);
+        assert_eq!(budget.grant(100_000_000, || MSS, true), Some(12 * MSS));
         budget.reset();
-        assert_eq!(budget.grant(100_000_000, MSS, false), Some(4 * MSS));
+        assert_eq!(budget.grant(100_000_000, || MSS, false), Some(4 * MSS));
     }
 
     #[test]
     fn one_byte_operations_come_to_an_end() {
         let budget = Budget::default();
         let mut calls = 0;
-        while budget.grant(1, 1, false).is_some() {
+        while budget.grant(1, || 1, false).is_some() {
             budget.charge(1);
             calls += 1;
         }
@@ -99,6 +106,6 @@ mod tests {
     fn a_unit_above_the_limit_still_makes_progress() {
         let budget = Budget::default();
         let unit = 2 * ALONE_LIMIT;
-        assert_eq!(budget.grant(10 * ALONE_LIMIT, unit, true), Some(unit));
+        assert_eq!(budget.grant(10 * ALONE_LIMIT, || unit, true), Some(unit));
     }
 }

@@ -70,7 +70,8 @@ impl Handle {
         JoinHandle::new(cell, id, &self.inner)
     }
 
-    /// Waits for `duration`, never less.
+    /// Waits for `duration`, never less, and in any case for the next turn: a
+    /// sleep of zero lets everything else run that is ready.
     ///
     /// The kernel's poll counts whole milliseconds, so it may take up to 1 ms
     /// more; a duration beyond what [`Instant`] can hold never ends.

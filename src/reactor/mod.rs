@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use mio::{Events, Token};
 
-pub(crate) use budget::{ALONE_LIMIT, SHARED_LIMIT};
+pub(crate) use budget::SHARED_LIMIT;
 pub use handle::Handle;
 pub(crate) use handle::Inner;
 pub use join::{JoinError, JoinHandle};

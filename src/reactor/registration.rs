@@ -73,7 +73,7 @@ impl<S: AsFd> Registration<S> {
         context: &Context<'_>,
         direction: Direction,
         wanted: usize,
-        unit: usize,
+        unit: impl FnOnce() -> usize,
         mut call: impl FnMut(&S, usize) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let chunk = ready!(self.poll_grant(context, direction, wanted, unit))?;
@@ -97,7 +97,7 @@ impl<S: AsFd> Registration<S> {
         direction: Direction,
         call: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        ready!(self.poll_grant(context, direction, 1, 1))?;
+        ready!(self.poll_grant(context, direction, 1, || 1))?;
         let result = ready!(self.poll_call(context, direction, call));
         self.inner.budget.charge(1);
         Poll::Ready(result)
@@ -109,7 +109,7 @@ impl<S: AsFd> Registration<S> {
         context: &Context<'_>,
         direction: Direction,
         wanted: usize,
-        unit: usize,
+        unit: impl FnOnce() -> usize,
     ) -> Poll<io::Result<usize>> {
         if !self.io.is_ready(direction) {
             return self.park(context, direction);

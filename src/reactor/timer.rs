@@ -176,7 +176,6 @@ impl Future for Sleep {
         match self.slot {
             Some(slot) if timers.poll_fired(slot, context.waker()) => Poll::Ready(()),
             Some(_) => Poll::Pending,
-            None if deadline <= Instant::now() => Poll::Ready(()),
             None => {
                 let slot = timers.arm(deadline, context.waker().clone());
                 drop(timers);

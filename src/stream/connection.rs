@@ -9,14 +9,12 @@ use std::rc::Rc;
 use socket2::Socket;
 
 use super::address::Address;
-use crate::reactor::{ALONE_LIMIT, Registration, SHARED_LIMIT};
+use crate::reactor::{Registration, SHARED_LIMIT};
 
 /// The socket that the two halves share.
 pub(super) struct Connection {
     pub(super) registration: Registration<Socket>,
     pub(super) peer: Peer,
-    /// The length of a TCP segment, once it was asked for.
-    segment: Cell<Option<usize>>,
     /// The error that ended the connection, as the kernel numbers it.
     failure: Cell<Option<i32>>,
 }
@@ -26,7 +24,6 @@ impl Connection {
         Rc::new(Connection {
             registration,
             peer,
-            segment: Cell::new(None),
             failure: Cell::new(None),
         })
     }
@@ -49,34 +46,32 @@ impl Connection {
         self.failure.get().map(io::Error::from_raw_os_error)
     }
 
-    /// The most that one system call may send, and the unit of smaller chunks.
+    /// The most that one system call may send, whatever the budget allows.
     ///
-    /// A chunk that is no whole multiple of the segment length pushes a runt
-    /// segment: measured, a third slower at 262 144 bytes on loopback. On a
-    /// Unix socket chunks of 256 KiB did best, also when alone.
-    pub(super) fn send_shape(&self, rest: usize) -> (usize, usize) {
+    /// On a Unix socket chunks of 256 KiB did best, also when alone.
+    pub(super) fn send_limit(&self) -> usize {
         match self.peer {
-            Peer::Unix(_) => (SHARED_LIMIT, UNIX_UNIT),
-            Peer::Tcp(_) if rest <= UNSPLIT => (UNSPLIT, UNSPLIT),
-            Peer::Tcp(_) => (ALONE_LIMIT, self.segment_length()),
+            Peer::Unix(_) => SHARED_LIMIT,
+            Peer::Tcp(_) => usize::MAX,
         }
     }
 
-    fn segment_length(&self) -> usize {
-        self.segment.get().unwrap_or_else(|| {
-            let length = match self.registration.source().tcp_mss() {
+    /// What a chunk that is not all should be a whole multiple of: a TCP
+    /// segment, as a runt segment for each chunk costs a third on loopback.
+    ///
+    /// It is asked for each time, since it is at most half of the peer's
+    /// window, which opens as data flows: on loopback the first answer of a
+    /// connection has segments of half the length of all later ones.
+    pub(super) fn send_unit(&self) -> usize {
+        match self.peer {
+            Peer::Unix(_) => UNIX_UNIT,
+            Peer::Tcp(_) => match self.registration.source().tcp_mss() {
                 Ok(mss) if mss > 0 => mss as usize,
                 _ => 1,
-            };
-            self.segment.set(Some(length));
-            length
-        })
+            },
+        }
     }
 }
-
-/// A write this short is not split, but waits for the next poll if the budget
-/// has no room for it; so its connection need not ask for the segment length.
-const UNSPLIT: usize = 64 * 1024;
 
 /// The unit on a Unix socket, which has no segments: enough that the rest of a
 /// nearly spent budget does not become a system call for a few bytes.

@@ -63,7 +63,7 @@ impl ReadHalf {
                 context,
                 Direction::Read,
                 rest.len(),
-                READ_UNIT,
+                || READ_UNIT,
                 |mut socket, chunk| socket.read(&mut rest[..chunk]),
             ));
             let source = match moved {

@@ -143,13 +143,14 @@ impl WriteHalf {
         }
         let connection = &self.connection;
         while position.written < total {
-            let rest = gather.within_one_call(position);
-            let (limit, unit) = connection.send_shape(rest);
+            let wanted = gather
+                .within_one_call(position)
+                .min(connection.send_limit());
             let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Write,
-                rest.min(limit),
-                unit,
+                wanted,
+                || connection.send_unit(),
                 |socket, chunk| send(socket, gather, position, chunk),
             ));
             let error = match moved {

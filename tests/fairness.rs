@@ -1,0 +1,254 @@
+//! Whatever one task does with its sockets, the others have their turn.
+//!
+//! Counted in turns of the reactor, from the moment in which a question lies
+//! in the kernel to its answer. One turn is enough: it asks the kernel first,
+//! and then polls each task that is ready once.
+
+mod support;
+#[path = "support/turns.rs"]
+mod turns;
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::time::Instant;
+
+use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, WriteHalf};
+use socket2::{SockRef, Socket};
+
+use support::{
+    DEADLINE, Transport, connect_blocking, connected_pair, listen, pattern, stream_and_peer,
+    unread, yield_now,
+};
+use turns::{drive, turn_now, turn_until};
+
+#[test]
+fn a_small_echo_is_answered_in_one_turn_while_frames_of_100_mb_pass_both_ways() {
+    for transport in Transport::ALL {
+        let mut reactor = Reactor::new().unwrap();
+        let handle = reactor.handle();
+        let (here, there) = drive(&mut reactor, connected_pair(&handle, transport));
+        let frames = Counter::default();
+        let (read_here, write_here) = here.split();
+        let (read_there, write_there) = there.split();
+        let tasks = [
+            handle.spawn(receive_frames(read_here, frames.clone())),
+            handle.spawn(receive_frames(read_there, frames.clone())),
+            handle.spawn(send_frames(write_here)),
+            handle.spawn(send_frames(write_there)),
+        ];
+        let mut echo = SmallEcho::new(&mut reactor, transport);
+        let mut rounds = 0;
+        while rounds < 300 || frames.total.get() < 2 {
+            assert_eq!(echo.turns_to_answer(&mut reactor), 1);
+            turn_now(&mut reactor);
+            rounds += 1;
+        }
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+        eprintln!(
+            "{rounds} answers over {transport} while {} frames passed",
+            frames.total.get()
+        );
+    }
+}
+
+#[test]
+fn a_small_echo_is_answered_in_one_turn_while_a_task_floods_operations_of_one_byte() {
+    for transport in Transport::ALL {
+        let mut reactor = Reactor::new().unwrap();
+        let handle = reactor.handle();
+        let (here, there) = drive(&mut reactor, connected_pair(&handle, transport));
+        let (mut write, mut read) = (here.split().1, there.split().0);
+        let (written, taken) = (Counter::default(), Counter::default());
+        let (writes, reads) = (written.clone(), taken.clone());
+        let _writing = handle.spawn(async move {
+            while write.write_all(b"x").await.is_ok() {
+                writes.add();
+            }
+        });
+        let _reading = handle.spawn(async move {
+            let mut byte = [0];
+            while read.read_exact_into(&mut byte).await.is_ok() {
+                reads.add();
+            }
+        });
+        let mut echo = SmallEcho::new(&mut reactor, transport);
+        for _ in 0..300 {
+            assert_eq!(echo.turns_to_answer(&mut reactor), 1);
+            turn_now(&mut reactor);
+            assert!(written.new_since_last_time() <= OPERATIONS_ALONE);
+            assert!(taken.new_since_last_time() <= OPERATIONS_ALONE);
+        }
+        assert!(written.total.get() > 1000 && taken.total.get() > 1000);
+    }
+}
+
+#[test]
+fn a_task_that_shares_the_reactor_makes_fewer_operations_in_its_turn() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let (mut stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Unix));
+    peer.write_all(&pattern(2, 2 * OPERATIONS_ALONE)).unwrap();
+    let taken = Counter::default();
+    let reads = taken.clone();
+    let _reading = handle.spawn(async move {
+        let mut byte = [0];
+        while stream.read_exact_into(&mut byte).await.is_ok() {
+            reads.add();
+        }
+    });
+    turn_now(&mut reactor);
+    assert_eq!(taken.new_since_last_time(), OPERATIONS_ALONE);
+
+    let _always_ready = handle.spawn(wake_itself());
+    turn_now(&mut reactor);
+    for _ in 0..3 {
+        taken.new_since_last_time();
+        turn_now(&mut reactor);
+        assert_eq!(taken.new_since_last_time(), OPERATIONS_SHARED);
+    }
+}
+
+#[test]
+fn a_small_echo_is_answered_in_one_turn_while_a_task_accepts_a_flood() {
+    for transport in Transport::ALL {
+        let mut reactor = Reactor::new().unwrap();
+        let handle = reactor.handle();
+        let mut echo = SmallEcho::new(&mut reactor, transport);
+        let (listener, _folder) = listen(&handle, transport);
+        let address = listener.local_address();
+        // Below the 1024 descriptors that a process may usually have.
+        let flood: Vec<_> = (0..300).map(|_| connect_blocking(&address)).collect();
+        let accepted = Counter::default();
+        let count = accepted.clone();
+        let _accepting = handle.spawn(async move {
+            loop {
+                listener.accept().await.unwrap();
+                count.add();
+            }
+        });
+        let _always_ready = handle.spawn(wake_itself());
+        let mut turns = 0;
+        while accepted.total.get() < flood.len() {
+            assert_eq!(echo.turns_to_answer(&mut reactor), 1);
+            assert!(accepted.new_since_last_time() <= OPERATIONS_SHARED);
+            turns += 1;
+        }
+        assert!(turns >= flood.len() / OPERATIONS_SHARED);
+    }
+}
+
+#[test]
+fn a_small_echo_is_answered_in_one_turn_while_work_from_afar_never_ends() {
+    fn send_again(handle: &Handle) {
+        let sent = handle
+            .remote()
+            .spawn(async |handle: Handle| send_again(&handle));
+        sent.expect("the place that it left is free");
+    }
+    let mut reactor = Reactor::new().unwrap();
+    for _ in 0..100 {
+        send_again(&reactor.handle());
+    }
+    let mut echo = SmallEcho::new(&mut reactor, Transport::Unix);
+    for _ in 0..300 {
+        assert_eq!(echo.turns_to_answer(&mut reactor), 1);
+    }
+}
+
+/// A task that echoes frames of 64 bytes, and the client that asks it.
+struct SmallEcho {
+    peer: Socket,
+    /// The server's socket once more, to see what has arrived.
+    arrived: Socket,
+    answered: Rc<Cell<usize>>,
+}
+
+impl SmallEcho {
+    fn new(reactor: &mut Reactor, transport: Transport) -> SmallEcho {
+        let handle = reactor.handle();
+        let (stream, peer) = drive(reactor, stream_and_peer(&handle, transport));
+        let arrived = stream.socket().try_clone().unwrap();
+        let answered = Rc::new(Cell::new(0));
+        let count = answered.clone();
+        let (read, write) = stream.split();
+        let mut questions = FrameReader::new(read, Prefix::U32Be, 64);
+        let mut answers = FrameWriter::new(write, Prefix::U32Be);
+        drop(handle.spawn(async move {
+            while let Some(question) = questions.next().await.unwrap() {
+                answers.write(question).await.unwrap();
+                count.set(count.get() + 1);
+            }
+        }));
+        turn_now(reactor);
+        SmallEcho {
+            peer,
+            arrived,
+            answered,
+        }
+    }
+
+    /// Asks, and counts from when the question has arrived.
+    fn turns_to_answer(&mut self, reactor: &mut Reactor) -> usize {
+        let mut question = 64_u32.to_be_bytes().to_vec();
+        question.extend(pattern(self.answered.get() as u64, 64));
+        self.peer.write_all(&question).unwrap();
+        let start = Instant::now();
+        while unread(&SockRef::from(&self.arrived), question.len()) < question.len() {
+            assert!(start.elapsed() < DEADLINE);
+        }
+        let before = self.answered.get();
+        let turns = turn_until(reactor, || self.answered.get() > before);
+        let mut answer = vec![0; question.len()];
+        self.peer.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, question);
+        turns
+    }
+}
+
+/// Counts operations, in all and since one last looked.
+#[derive(Clone, Default)]
+struct Counter {
+    total: Rc<Cell<usize>>,
+    seen: Rc<Cell<usize>>,
+}
+
+impl Counter {
+    fn add(&self) {
+        self.total.set(self.total.get() + 1);
+    }
+
+    fn new_since_last_time(&self) -> usize {
+        self.total.get() - self.seen.replace(self.total.get())
+    }
+}
+
+async fn send_frames(write: WriteHalf) {
+    let payload = vec![0; BULK];
+    let mut frames = FrameWriter::new(write, Prefix::U32Be);
+    loop {
+        frames.write(&payload).await.unwrap();
+    }
+}
+
+async fn receive_frames(read: ReadHalf, frames: Counter) {
+    let mut reader = FrameReader::new(read, Prefix::U32Be, BULK);
+    let mut payload = vec![0; BULK];
+    while let Some(len) = reader.next_len().await.unwrap() {
+        reader.read_payload_into(&mut payload[..len]).await.unwrap();
+        frames.add();
+    }
+}
+
+async fn wake_itself() {
+    loop {
+        yield_now().await;
+    }
+}
+
+const BULK: usize = 100_000_000;
+
+/// A system call costs a task as much as 4 KiB, of 1 MiB that it may move in
+/// one poll while it is alone, and of 256 KiB while other tasks are ready.
+const OPERATIONS_ALONE: usize = 256;
+const OPERATIONS_SHARED: usize = 64;
