@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,16 +58,18 @@ impl Stream {
 async fn connect_tcp(handle: &Handle, host: &str, port: u16) -> io::Result<Stream> {
     let mut last = None;
     for peer in resolve(host, port).await? {
-        let address = peer.into();
-        match establish(handle, Domain::for_address(peer), &address).await {
-            Ok(registration) => {
-                options::tcp_connected(registration.source(), peer)?;
-                return Ok(Stream::from_registration(registration, Peer::Tcp(peer)));
-            }
+        match connect_to(handle, peer).await {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }
     }
     Err(last.expect("a lookup returns at least one address"))
+}
+
+async fn connect_to(handle: &Handle, peer: SocketAddr) -> io::Result<Stream> {
+    let registration = establish(handle, Domain::for_address(peer), &peer.into()).await?;
+    options::tcp_connected(registration.source(), peer)?;
+    Ok(Stream::from_registration(registration, Peer::Tcp(peer)))
 }
 
 async fn connect_unix(handle: &Handle, path: &Path) -> io::Result<Stream> {

@@ -257,7 +257,8 @@ impl WriteHalf {
     ///
     /// # Errors
     ///
-    /// Those of `shutdown`: `NotConnected` if the connection was reset.
+    /// Those of `shutdown`: `NotConnected` if the connection was reset, or if
+    /// both ends had ended their side before.
     ///
     /// # Examples
     ///
