@@ -1,0 +1,266 @@
+//! The benchmark: frames to an echo server and back, counted and timed.
+//!
+//! Every connection first sends the frames that are not counted. When all have
+//! done so, the clock starts for all of them at once, and stops with the last
+//! answer.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use hdrhistogram::Histogram;
+use readinto::{Address, Handle, JoinError, JoinHandle, Reactor};
+
+use crate::cli::BenchOptions;
+use crate::client::{Client, Plan, Trouble};
+use crate::limit::Limit;
+use crate::own_server::OwnServer;
+use crate::pattern::Pattern;
+use crate::progress::Progress;
+use crate::report::{self, Figures};
+use crate::resources::{self, Usage};
+use crate::serve::ServeError;
+
+/// Runs the benchmark, and reports on standard output.
+pub(crate) fn run(options: &BenchOptions) -> Result<(), BenchError> {
+    check_resources(options)?;
+    let pattern = Pattern::new(options.frame_size).ok_or(BenchError::NoMemory {
+        bytes: options.frame_size,
+    })?;
+    let server = match &options.connect {
+        Some(_) => None,
+        None => Some(OwnServer::start(options).map_err(BenchError::OwnServer)?),
+    };
+    let address = match (&server, &options.connect) {
+        (Some(server), _) => server.address(),
+        (None, Some(address)) => address.clone(),
+        (None, None) => unreachable!("without an address there is a server of our own"),
+    };
+    let plan = Rc::new(Plan {
+        address,
+        prefix: options.prefix,
+        frame_size: options.frame_size,
+        frames: u64::from(options.warmup) + u64::from(options.frames),
+        pipeline: options.pipeline as usize,
+        verify: !options.no_verify,
+        timeout: options.timeout,
+        pattern,
+    });
+
+    let measured = measure(options, &plan);
+    // Its clients have gone with their reactor, so this takes no time. What
+    // failed there is the cause of what failed here.
+    if let Some(server) = server {
+        server.stop().map_err(BenchError::OwnServer)?;
+    }
+    report::write(&measured?, options, &plan.address).map_err(BenchError::Report)
+}
+
+/// Refuses what this machine can't hold, before it tries and is killed for it.
+fn check_resources(options: &BenchOptions) -> Result<(), BenchError> {
+    let connections = u64::from(options.connections);
+    let ends = match options.connect {
+        Some(_) => connections,
+        None => 2 * connections,
+    };
+    let frame_size = options.frame_size as u64;
+    // One at each end of a connection, and the pattern.
+    let needed = frame_size.saturating_mul(ends + 1);
+    if let Some(available) = resources::available_memory()
+        && needed > available
+    {
+        return Err(BenchError::TooMuchMemory { needed, available });
+    }
+    let needed = ends + OTHER_DESCRIPTORS;
+    if let Some(limit) = resources::descriptor_limit()
+        && needed > limit
+    {
+        return Err(BenchError::TooManyDescriptors { needed, limit });
+    }
+    Ok(())
+}
+
+/// What a benchmark opens besides its connections, with some to spare.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+fn measure(options: &BenchOptions, plan: &Rc<Plan>) -> Result<Figures, BenchError> {
+    let mut reactor = Reactor::new().map_err(BenchError::Reactor)?;
+    let handle = reactor.handle();
+    reactor
+        .block_on(exchange_all(&handle, options, plan))
+        .map_err(BenchError::Reactor)?
+}
+
+async fn exchange_all(
+    handle: &Handle,
+    options: &BenchOptions,
+    plan: &Rc<Plan>,
+) -> Result<Figures, BenchError> {
+    let warmup = u64::from(options.warmup);
+    let frames = u64::from(options.frames);
+    let connections = u64::from(options.connections);
+
+    let ready = (1..=connections).map(|number| {
+        let (handle, plan) = (handle.clone(), plan.clone());
+        async move {
+            let mut client = Client::connect(handle, plan, number).await?;
+            client.exchange(warmup, |_| {}).await?;
+            Ok(client)
+        }
+    });
+    let clients = run_tasks(handle, ready).await?;
+
+    let round_trips = Rc::new(RefCell::new(new_histogram()));
+    let progress = Rc::new(Progress::new(connections * frames, plan.frame_size));
+    let showing = {
+        let (handle, progress) = (handle.clone(), progress.clone());
+        AbortOnDrop(
+            handle
+                .clone()
+                .spawn(async move { progress.show(&handle).await }),
+        )
+    };
+    let used_before = Usage::now();
+    let start = Instant::now();
+    let counted = clients.into_iter().map(|mut client| {
+        let (round_trips, progress) = (round_trips.clone(), progress.clone());
+        async move {
+            let on_answer = |round_trip: Duration| {
+                let nanoseconds = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+                round_trips.borrow_mut().saturating_record(nanoseconds);
+                progress.count();
+            };
+            client.exchange(frames, on_answer).await?;
+            // Connections are closed when the clock has stopped.
+            Ok(client)
+        }
+    });
+    let clients = run_tasks(handle, counted).await?;
+    let elapsed = start.elapsed();
+    let used = Usage::now() - used_before;
+
+    drop((clients, showing));
+    Ok(Figures {
+        elapsed,
+        frames: connections * frames,
+        bytes: (connections * frames).saturating_mul(plan.frame_size as u64),
+        used,
+        round_trips: round_trips.replace(new_histogram()),
+    })
+}
+
+/// Runs the futures as tasks, until all have ended well or one has not.
+async fn run_tasks<T: 'static>(
+    handle: &Handle,
+    futures: impl Iterator<Item = impl Future<Output = Result<T, BenchError>> + 'static>,
+) -> Result<Vec<T>, BenchError> {
+    let tasks: Vec<_> = futures.map(|future| handle.spawn(future)).collect();
+    let ended = tasks.into_iter().map(|task| async {
+        task.await
+            .unwrap_or_else(|error| Err(BenchError::Task(error)))
+    });
+    try_join_all(ended).await
+}
+
+/// From 1 ns to an hour, to three digits.
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("the bounds are in order")
+}
+
+/// A task that ends with whoever started it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why there is nothing to report.
+#[derive(Debug)]
+pub(crate) enum BenchError {
+    /// No reactor, or it failed.
+    Reactor(io::Error),
+    /// The server of our own failed.
+    OwnServer(ServeError),
+    /// The machine has less memory than this takes.
+    TooMuchMemory { needed: u64, available: u64 },
+    /// The allocator has no room for one frame.
+    NoMemory { bytes: usize },
+    /// The limit of open files is lower than what this takes.
+    TooManyDescriptors { needed: u64, limit: u64 },
+    /// The server can't be reached; the error names it.
+    Connect { address: Address, source: io::Error },
+    /// The server did not answer a connection in time.
+    ConnectLate { address: Address, limit: Limit },
+    /// A frame went wrong.
+    Exchange {
+        address: Address,
+        connection: u64,
+        frame: u64,
+        frames: u64,
+        trouble: Trouble,
+    },
+    /// A task of the benchmark did not end by itself.
+    Task(JoinError),
+    /// Standard output does not take the report.
+    Report(io::Error),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BenchError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
+            BenchError::OwnServer(error) => write!(f, "the server of this benchmark: {error}"),
+            BenchError::TooMuchMemory { needed, available } => write!(
+                f,
+                "no memory: this takes {needed} bytes and {available} are available; \
+                 choose a smaller --frame-size or fewer --connections"
+            ),
+            BenchError::NoMemory { bytes } => write!(
+                f,
+                "no memory for a frame of {bytes} bytes; choose a smaller --frame-size"
+            ),
+            BenchError::TooManyDescriptors { needed, limit } => write!(
+                f,
+                "this takes {needed} open files and the limit is {limit}; \
+                 choose fewer --connections or raise the limit with ulimit -n"
+            ),
+            BenchError::Connect { address, source } => {
+                write!(f, "{source}")?;
+                match source.kind() {
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => write!(
+                        f,
+                        "; start a server there: readinto-echo serve --listen {address}"
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            BenchError::ConnectLate { address, limit } => {
+                write!(
+                    f,
+                    "cannot connect to {address}: no answer within {limit} (see --timeout)"
+                )
+            }
+            BenchError::Exchange {
+                address,
+                connection,
+                frame,
+                frames,
+                trouble,
+            } => write!(
+                f,
+                "{address}, connection {connection}, frame {frame} of {frames}: {trouble}"
+            ),
+            BenchError::Task(error) => error.fmt(f),
+            BenchError::Report(error) => write!(f, "cannot write the report: {error}"),
+        }
+    }
+}
+
+impl Error for BenchError {}

@@ -1,0 +1,177 @@
+//! The command line: what is accepted, and how it is said.
+
+use std::fmt;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use readinto::{Address, Prefix};
+
+use crate::limit::Limit;
+
+/// An echo server for length-prefixed frames, and a benchmark of it.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(ServeOptions),
+    Bench(BenchOptions),
+}
+
+impl Cli {
+    /// The arguments of this process; exits with code 2 if they make no sense.
+    pub(crate) fn from_arguments() -> Cli {
+        let cli = Cli::parse();
+        if let Command::Bench(options) = &cli.command
+            && let Err(reason) = options.check()
+        {
+            let mut command = Cli::command();
+            // Tells the subcommand its full name.
+            command.build();
+            command
+                .find_subcommand_mut("bench")
+                .expect("bench is a subcommand")
+                .error(ErrorKind::ValueValidation, reason)
+                .exit();
+        }
+        cli
+    }
+}
+
+/// Send every frame back to where it came from.
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_NOTES)]
+pub(crate) struct ServeOptions {
+    // No doc comment: rustdoc takes the brackets for a link.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7000",
+        help = "Where to listen: host:port, [v6]:port or unix:/path; can be repeated"
+    )]
+    pub(crate) listen: Vec<Address>,
+
+    /// How the length before each frame is written: u16, u32 or u64, be or le
+    #[arg(long, value_name = "PREFIX", default_value_t)]
+    pub(crate) prefix: Prefix,
+
+    /// The longest frame that is accepted
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, default_value = "256MiB", value_parser = size)]
+    pub(crate) max_frame: usize,
+
+    /// How many connections are served at once; further ones wait
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10000", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) max_connections: u32,
+
+    /// How long a connection may be silent between two frames
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub(crate) idle_timeout: Limit,
+
+    /// How long a frame may take to arrive once announced, and its answer to be taken
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub(crate) frame_timeout: Limit,
+
+    /// How long frames in flight have to finish after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(crate) drain_timeout: Limit,
+}
+
+/// Send frames to an echo server, check every byte that returns, and time it.
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_NOTES)]
+pub(crate) struct BenchOptions {
+    /// The server to use; without it, one is started in this process
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) connect: Option<Address>,
+
+    /// How the length before each frame is written: u16, u32 or u64, be or le
+    #[arg(long, value_name = "PREFIX", default_value_t)]
+    pub(crate) prefix: Prefix,
+
+    /// The payload of each frame
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, default_value = "100MB", value_parser = size)]
+    pub(crate) frame_size: usize,
+
+    /// How many frames each connection sends
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "20", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) frames: u32,
+
+    /// How many connections there are
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "1", value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: u32,
+
+    /// How many frames of a connection may be under way at once
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "1", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) pipeline: u32,
+
+    /// How many frames each connection sends before they are counted
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value = "2"
+    )]
+    pub(crate) warmup: u32,
+
+    /// How long to wait for one answer, or for a connection
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub(crate) timeout: Limit,
+
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Don't check the bytes that return, only their number
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
+impl BenchOptions {
+    /// Rules that no option can judge by itself.
+    fn check(&self) -> Result<(), String> {
+        let BenchOptions {
+            frame_size, prefix, ..
+        } = self;
+        if *frame_size as u64 > prefix.max_len() {
+            return Err(format!(
+                "a --frame-size of {frame_size} bytes does not fit the prefix {prefix}, \
+                 which holds up to {}: send smaller frames or choose another --prefix",
+                prefix.max_len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes: MB is 10^6, MiB is 2^20.
+fn size(text: &str) -> Result<usize, String> {
+    let wrong = |reason: &dyn fmt::Display| {
+        Err(format!(
+            "{reason} (expected a number of bytes as in 4096, 64KiB, 100MB)"
+        ))
+    };
+    match parse_size::parse_size(text).map(usize::try_from) {
+        // What a slice can hold at most.
+        Ok(Ok(size)) if isize::try_from(size).is_ok() => Ok(size),
+        Ok(_) => wrong(&"more than this machine can address"),
+        Err(error) => wrong(&error),
+    }
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
+
+const SERVE_NOTES: &str = "\
+Sizes are as in 4096, 64KiB, 100MB; times as in 500ms, 30s, 5m, or none.
+Standard output gets one line `listening on ADDRESS` per listener; port 0 takes any free port.
+SIGTERM or SIGINT: accept no more, answer the frames in flight, and exit with 0, or with 1 if the
+drain timeout cut some; a second signal cuts them at once. SIGHUP is ignored.
+RUST_LOG=info or debug tells more on standard error.
+Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
+
+const BENCH_NOTES: &str = "\
+Sizes are as in 4096, 64KiB, 100MB (MB is 10^6, MiB is 2^20 bytes); times as in 500ms, 30s, 5m, or none.
+Exit codes: 0 fine, 1 the run failed or an answer was wrong, 2 wrong usage.";

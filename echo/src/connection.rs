@@ -1,0 +1,261 @@
+//! One connection: every frame that arrives goes back, whole.
+//!
+//! A frame is stored, then forwarded. What the peer does wrong ends this
+//! connection and no other, with one line in the log.
+
+use std::fmt;
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use log::Level;
+use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, ReadHalf, Stream};
+
+use crate::limit::Limit;
+use crate::roster::Place;
+
+/// What a connection allows its peer.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameLimits {
+    pub(crate) prefix: Prefix,
+    pub(crate) max_frame: usize,
+    /// From one frame to the complete header of the next.
+    pub(crate) idle: Limit,
+    /// For a payload to arrive, and again for its answer to be taken.
+    pub(crate) frame: Limit,
+}
+
+/// A connection that is being served.
+///
+/// One that is dropped before its end is reset, so that the peer can't take
+/// what it has got for all there is.
+pub(crate) struct Connection {
+    handle: Handle,
+    number: u64,
+    peer: Address,
+    limits: Rc<FrameLimits>,
+    place: Place,
+    reader: FrameReader,
+    writer: FrameWriter,
+    frames: u64,
+    bytes: u64,
+    reset_on_drop: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        handle: Handle,
+        stream: Stream,
+        number: u64,
+        limits: Rc<FrameLimits>,
+        place: Place,
+    ) -> Connection {
+        let peer = stream.peer_address();
+        let (read, write) = stream.split();
+        Connection {
+            handle,
+            number,
+            peer,
+            place,
+            reader: FrameReader::new(read, limits.prefix, limits.max_frame),
+            writer: FrameWriter::new(write, limits.prefix),
+            limits,
+            frames: 0,
+            bytes: 0,
+            reset_on_drop: true,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(crate) async fn run(mut self) {
+        let end = self.echo_frames().await;
+        self.log(&end);
+        match end {
+            Ok(End::AnswerLate) | Err(FrameError::OutOfMemory { .. }) => return,
+            Ok(End::Drained) | Err(FrameError::TooLarge { .. }) => self.linger().await,
+            _ => {}
+        }
+        self.reset_on_drop = false;
+    }
+
+    async fn echo_frames(&mut self) -> Result<End, FrameError> {
+        let Connection {
+            handle,
+            limits,
+            place,
+            reader,
+            writer,
+            ..
+        } = self;
+        let mut drain_begun = pin!(place.drain_begun());
+        let mut answered_in_drain = false;
+        // How much of what had arrived when the drain was noticed is left.
+        // Without this bound, a busy peer could put off the end for ever.
+        let mut owed = None;
+        loop {
+            if place.is_draining() && !reader.is_mid_frame() {
+                let owed = *owed.get_or_insert_with(|| bytes_waiting(reader.get_ref()));
+                if owed == 0 {
+                    return Ok(match answered_in_drain {
+                        true => End::Drained,
+                        false => End::IdleAtDrain,
+                    });
+                }
+            }
+
+            let header = limits.idle.bound(handle, reader.next_len());
+            let header = if place.is_draining() {
+                header.await
+            } else {
+                match select(pin!(header), &mut drain_begun).await {
+                    Either::Left((header, _)) => header,
+                    Either::Right(_) => continue,
+                }
+            };
+            let len = match header {
+                Ok(Ok(Some(len))) => len as u64,
+                Ok(Ok(None)) => return Ok(End::PeerEnded),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(End::Idle),
+            };
+
+            let payload = match limits.frame.bound(handle, reader.next()).await {
+                Ok(payload) => payload?.unwrap_or_default(),
+                Err(_) => return Ok(End::PayloadLate),
+            };
+            match limits.frame.bound(handle, writer.write(payload)).await {
+                Ok(written) => written?,
+                Err(_) => return Ok(End::AnswerLate),
+            }
+
+            self.frames += 1;
+            self.bytes += len;
+            answered_in_drain = place.is_draining();
+            if let Some(owed) = &mut owed {
+                *owed = u64::saturating_sub(*owed, limits.prefix.size() as u64 + len);
+            }
+        }
+    }
+
+    /// Ends our side, and waits until the peer has seen it.
+    ///
+    /// Closing a socket that has unread bytes, or gets some later, resets the
+    /// connection, and answers that are still on their way are lost.
+    async fn linger(&mut self) {
+        self.place.settle();
+        let socket = self.writer.get_ref().socket();
+        if socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let peer_ends = async {
+            let mut discarded = vec![0; LINGER_CHUNK];
+            loop {
+                for _ in 0..LINGER_CHUNKS_AT_ONCE {
+                    // A reader that has refused a frame reads no more, so this
+                    // goes past it, and by the clock.
+                    match (&*socket).read(&mut discarded) {
+                        Ok(0) => return,
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        Err(_) => return,
+                    }
+                }
+                self.handle.sleep(LINGER_STEP).await;
+            }
+        };
+        // If it takes longer, the peer has had its chance.
+        let _ = self.handle.timeout(LINGER, peer_ends).await;
+    }
+
+    fn log(&self, end: &Result<End, FrameError>) {
+        let level = match end {
+            Ok(End::PeerEnded | End::IdleAtDrain | End::Drained) => Level::Debug,
+            Err(FrameError::TooLarge { .. } | FrameError::OutOfMemory { .. }) => Level::Warn,
+            Ok(_) | Err(_) => Level::Info,
+        };
+        log::log!(
+            level,
+            "closed connection {} from {} after {} frames, {} bytes: {}",
+            self.number,
+            self.peer,
+            self.frames,
+            self.bytes,
+            Reason(end, &self.limits)
+        );
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.reset_on_drop {
+            let socket = self.writer.get_ref().socket();
+            if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+                log::debug!("cannot reset the connection from {}: {error}", self.peer);
+            }
+        }
+    }
+}
+
+/// How a connection came to its end, unless by an error.
+#[derive(Debug)]
+enum End {
+    /// The peer ended it between two frames.
+    PeerEnded,
+    /// No next frame within the idle timeout.
+    Idle,
+    /// The payload did not arrive within the frame timeout.
+    PayloadLate,
+    /// The peer did not take the answer within the frame timeout.
+    AnswerLate,
+    /// The server stops, and this connection had nothing to do.
+    IdleAtDrain,
+    /// The server stops, and this connection has answered what was in flight.
+    Drained,
+}
+
+/// Says why, with the number that can be changed.
+struct Reason<'a>(&'a Result<End, FrameError>, &'a FrameLimits);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reason(end, limits) = self;
+        match end {
+            Ok(End::PeerEnded) => f.write_str("the peer ended it"),
+            Ok(End::Idle) => write!(
+                f,
+                "no next frame within the idle timeout of {}",
+                limits.idle
+            ),
+            Ok(End::PayloadLate) => write!(
+                f,
+                "the rest of a frame did not arrive within the frame timeout of {}",
+                limits.frame
+            ),
+            Ok(End::AnswerLate) => write!(
+                f,
+                "the peer did not take an answer within the frame timeout of {}",
+                limits.frame
+            ),
+            Ok(End::IdleAtDrain) => f.write_str("stopping, and it was idle"),
+            Ok(End::Drained) => f.write_str("stopping, and all is answered"),
+            Err(error @ FrameError::TooLarge { .. }) => write!(f, "{error} (see --max-frame)"),
+            Err(error) => error.fmt(f),
+        }
+    }
+}
+
+/// How much has arrived that nobody has read yet.
+fn bytes_waiting(half: &ReadHalf) -> u64 {
+    rustix::io::ioctl_fionread(&*half.socket()).unwrap_or(0)
+}
+
+/// How long a peer may take to see that we have ended our side.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_STEP: Duration = Duration::from_millis(10);
+const LINGER_CHUNK: usize = 16 * 1024;
+/// Enough to keep up with an ordinary peer, and no more than its share.
+const LINGER_CHUNKS_AT_ONCE: usize = 64;

@@ -1,0 +1,320 @@
+//! The server: its listeners, whom they admit, and how it stops.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select, select_all};
+use nix::errno::Errno;
+use readinto::{Address, Handle, JoinError, JoinHandle, Listener, Reactor, Stream};
+
+use crate::cli::ServeOptions;
+use crate::connection::{Connection, FrameLimits};
+use crate::limit::Limit;
+use crate::roster::Roster;
+use crate::signals::{self, StopRequests};
+use crate::unix_path::{self, SocketFile};
+
+/// Serves until a signal says to stop.
+pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
+    let mut reactor = Reactor::new().map_err(ServeError::Reactor)?;
+    let handle = reactor.handle();
+    let served = reactor.block_on(async {
+        let mut listeners = Vec::new();
+        for address in &options.listen {
+            listeners.push(Bound::bind(&handle, address).await?);
+        }
+        // Not before, so that a slow name server can be interrupted.
+        let stop = Arc::new(StopRequests::default());
+        signals::forward_to(&stop).map_err(ServeError::Signals)?;
+        announce(&listeners);
+        let limits = Limits {
+            frames: FrameLimits {
+                prefix: options.prefix,
+                max_frame: options.max_frame,
+                idle: options.idle_timeout,
+                frame: options.frame_timeout,
+            },
+            max_connections: options.max_connections as usize,
+            drain: options.drain_timeout,
+        };
+        serve(&handle, listeners, limits, &stop).await
+    });
+    // What is left of the connections goes with the reactor.
+    drop(reactor);
+    served.map_err(ServeError::Reactor)?
+}
+
+/// Says where we listen. That nobody reads it is no reason to fail.
+fn announce(listeners: &[Bound]) {
+    let mut out = io::stdout().lock();
+    for bound in listeners {
+        let line = writeln!(out, "listening on {}", bound.address());
+        if let Err(error) = line.and_then(|()| out.flush()) {
+            log::info!("cannot write to standard output: {error}");
+        }
+    }
+}
+
+/// A listener, with the socket file that is to go with it.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    listener: Listener,
+    _file: Option<SocketFile>,
+}
+
+impl Bound {
+    /// Listens on `address`; replaces a Unix socket that nobody listens on.
+    pub(crate) async fn bind(handle: &Handle, address: &Address) -> Result<Bound, ServeError> {
+        let mut bound = Listener::bind(handle, address);
+        if let (Err(error), Address::Unix(path)) = (&bound, address)
+            && error.kind() == io::ErrorKind::AddrInUse
+        {
+            unix_path::remove_stale(handle, path)
+                .await
+                .map_err(|reason| ServeError::InTheWay {
+                    address: address.clone(),
+                    reason,
+                })?;
+            bound = Listener::bind(handle, address);
+        }
+        let listener = bound.map_err(ServeError::Bind)?;
+        let file = match address {
+            Address::Unix(path) => Some(SocketFile::own(path)),
+            _ => None,
+        };
+        Ok(Bound {
+            listener,
+            _file: file,
+        })
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.listener.local_address()
+    }
+}
+
+/// What a server allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) frames: FrameLimits,
+    pub(crate) max_connections: usize,
+    pub(crate) drain: Limit,
+}
+
+/// Serves the listeners until the first request to stop, then drains.
+///
+/// What is not finished when this returns must be cut, by dropping the reactor.
+pub(crate) async fn serve(
+    handle: &Handle,
+    listeners: Vec<Bound>,
+    limits: Limits,
+    stop: &StopRequests,
+) -> Result<(), ServeError> {
+    let server = Rc::new(Server {
+        handle: handle.clone(),
+        roster: Roster::new(limits.max_connections),
+        frames: Rc::new(limits.frames),
+        next_number: Cell::new(1),
+        shortage_reported: Cell::new(None),
+    });
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|bound| handle.spawn(server.clone().accept_on(bound)))
+        .collect();
+    let (failure, accepting) = match select(select_all(accepting), pin!(stop.reached(1))).await {
+        Either::Left(((error, _, others), _)) => {
+            (Some(error.unwrap_or_else(ServeError::Task)), others)
+        }
+        Either::Right(((), accepting)) => (None, accepting.into_inner()),
+    };
+    // Closes the listeners, and removes their files.
+    accepting.iter().for_each(JoinHandle::abort);
+
+    let drained = server.drain(limits.drain, stop).await;
+    match failure {
+        Some(failure) => Err(failure),
+        None => drained,
+    }
+}
+
+/// What all listeners of a server share.
+struct Server {
+    handle: Handle,
+    roster: Rc<Roster>,
+    frames: Rc<FrameLimits>,
+    next_number: Cell<u64>,
+    shortage_reported: Cell<Option<Instant>>,
+}
+
+impl Server {
+    /// Admits connections until the listener fails, and returns why.
+    async fn accept_on(self: Rc<Self>, bound: Bound) -> ServeError {
+        loop {
+            self.roster.room().await;
+            match bound.listener.accept().await {
+                Ok(stream) => {
+                    // Another listener may have taken the last place.
+                    self.roster.room().await;
+                    self.admit(stream);
+                }
+                Err(error) if is_shortage(&error) => {
+                    self.report_shortage(&error);
+                    self.handle.sleep(SHORTAGE_PAUSE).await;
+                }
+                Err(source) => {
+                    return ServeError::Accept {
+                        address: bound.address(),
+                        source,
+                    };
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: Stream) {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        let connection = Connection::new(
+            self.handle.clone(),
+            stream,
+            number,
+            self.frames.clone(),
+            self.roster.enter(),
+        );
+        drop(self.handle.spawn(connection.run()));
+    }
+
+    fn report_shortage(&self, error: &io::Error) {
+        let now = Instant::now();
+        if let Some(last) = self.shortage_reported.get()
+            && now.duration_since(last) < SHORTAGE_REPORT_EVERY
+        {
+            return;
+        }
+        self.shortage_reported.set(Some(now));
+        log::warn!(
+            "cannot accept: {error}; {} connections go on, new ones wait until there is room \
+             (raise the limit of open files with ulimit -n, or set a lower --max-connections)",
+            self.roster.open()
+        );
+    }
+
+    /// Lets the connections finish, for as long as the limit allows.
+    async fn drain(&self, limit: Limit, stop: &StopRequests) -> Result<(), ServeError> {
+        let roster = &self.roster;
+        let open = roster.open();
+        log::info!("stopping: {open} connections are open");
+        roster.begin_drain();
+        let (empty, hurried) = (pin!(roster.empty()), pin!(stop.reached(2)));
+        let end = limit.bound(&self.handle, select(empty, hurried)).await;
+        let cut = roster.unsettled();
+        let finished = open - cut;
+        match end {
+            Ok(Either::Left(_)) => Ok(()),
+            Ok(Either::Right(_)) => Err(ServeError::Hurried { finished, cut }),
+            // All is answered; some peers only have not closed their end yet.
+            Err(_) if cut == 0 => Ok(()),
+            Err(_) => Err(ServeError::DrainTimeout {
+                limit,
+                finished,
+                cut,
+            }),
+        }
+    }
+}
+
+/// Whether accepting failed for want of something that may be freed again.
+fn is_shortage(error: &io::Error) -> bool {
+    const SHORTAGES: [Errno; 5] = [
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOBUFS,
+        Errno::ENOMEM,
+        // epoll's own limit, fs.epoll.max_user_watches.
+        Errno::ENOSPC,
+    ];
+    let code = error.raw_os_error();
+    SHORTAGES
+        .iter()
+        .any(|&shortage| code == Some(shortage as i32))
+}
+
+/// Accepting fails at once while nothing has been freed, so it waits a little.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+const SHORTAGE_REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a server ended other than well.
+#[derive(Debug)]
+pub(crate) enum ServeError {
+    /// No reactor, or it failed.
+    Reactor(io::Error),
+    /// The kernel refused the address, which the error names.
+    Bind(io::Error),
+    /// The path of a Unix socket is taken.
+    InTheWay { address: Address, reason: String },
+    /// The handlers of signals could not be installed.
+    Signals(io::Error),
+    /// No thread for the server.
+    Thread(io::Error),
+    /// A listener failed.
+    Accept { address: Address, source: io::Error },
+    /// A task of the server did not end by itself.
+    Task(JoinError),
+    /// The drain timeout came first.
+    DrainTimeout {
+        limit: Limit,
+        finished: usize,
+        cut: usize,
+    },
+    /// A second signal came first.
+    Hurried { finished: usize, cut: usize },
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
+            ServeError::Bind(error) => {
+                write!(f, "{error}")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str("; stop who listens there, or choose another --listen address")
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str("; choose another --listen address, or get the permission")
+                    }
+                    _ => f.write_str("; choose another --listen address"),
+                }
+            }
+            ServeError::InTheWay { address, reason } => {
+                write!(f, "cannot listen on {address}: {reason}")
+            }
+            ServeError::Signals(error) => write!(f, "cannot handle signals: {error}"),
+            ServeError::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            ServeError::Accept { address, source } => {
+                write!(f, "cannot accept on {address} any more: {source}")
+            }
+            ServeError::Task(error) => error.fmt(f),
+            ServeError::DrainTimeout {
+                limit,
+                finished,
+                cut,
+            } => write!(
+                f,
+                "drain timeout of {limit}: connections finished: {finished}, cut: {cut}"
+            ),
+            ServeError::Hurried { finished, cut } => write!(
+                f,
+                "second signal: connections finished: {finished}, cut: {cut}"
+            ),
+        }
+    }
+}
+
+impl Error for ServeError {}

@@ -1,0 +1,58 @@
+//! How a server is told to stop: by signals, or by another thread.
+//!
+//! A handler may do next to nothing, so a small thread takes the signals and
+//! wakes the server's task, which otherwise sleeps.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use event_listener::Event;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How often the server was told to stop; any thread may ask.
+#[derive(Debug, Default)]
+pub(crate) struct StopRequests {
+    count: AtomicUsize,
+    changed: Event,
+}
+
+impl StopRequests {
+    /// Tells the server to stop, or to hurry if it is stopping already.
+    pub(crate) fn request(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Waits until there were this many requests.
+    pub(crate) async fn reached(&self, wanted: usize) {
+        loop {
+            // Listening begins before the look, lest a request fall in between.
+            let changed = self.changed.listen();
+            if self.count.load(Ordering::Acquire) >= wanted {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// From now on, SIGTERM and SIGINT are requests to stop, and SIGHUP is nothing.
+pub(crate) fn forward_to(stop: &Arc<StopRequests>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let stop = stop.clone();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    log::info!("ignored SIGHUP");
+                } else {
+                    stop.request();
+                }
+            }
+        })?;
+    Ok(())
+}
