@@ -89,7 +89,8 @@ mod stream;
 
 pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError};
 pub use reactor::{
-    Builder, Elapsed, Handle, JoinError, JoinHandle, Reactor, Remote, RemoteSpawnError, Sleep, Turn,
+    Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
+    Sleep, Turn,
 };
 pub use stream::{
     Address, AddressError, Buffers, Listener, ReadExactInto, ReadHalf, Stream, StreamError,

@@ -5,8 +5,6 @@
 //! reactor on the test's thread, so that nothing else is counted.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,8 +12,8 @@ use std::time::Duration;
 
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream};
 
+use support::turns::{drive, turn_until};
 use support::{Transport, connected_pair, pattern, yield_now};
-use turns::{drive, turn_until};
 
 #[test]
 fn an_echo_through_the_readers_own_buffer_allocates_nothing() {

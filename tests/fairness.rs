@@ -5,8 +5,6 @@
 //! and then polls each task that is ready once.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -16,11 +14,11 @@ use std::time::Instant;
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, WriteHalf};
 use socket2::{SockRef, Socket};
 
+use support::turns::{drive, turn_now, turn_until};
 use support::{
     DEADLINE, Transport, connect_blocking, connected_pair, listen, pattern, stream_and_peer,
     unread, yield_now,
 };
-use turns::{drive, turn_now, turn_until};
 
 #[test]
 fn a_small_echo_is_answered_in_one_turn_while_frames_of_100_mb_pass_both_ways() {

@@ -5,8 +5,6 @@
 //! process, since it counts the descriptors of all of it.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::fs;
 use std::rc::Rc;
@@ -15,8 +13,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use readinto::{Address, FrameReader, FrameWriter, Handle, Listener, Prefix, Reactor, Stream};
 
+use support::turns::drive;
 use support::{Transport, listen, pattern, yield_now};
-use turns::drive;
 
 #[test]
 fn abrupt_ends_leave_no_descriptor_no_task_and_no_memory() {

@@ -5,8 +5,6 @@
 //! send signals, so they are in a process of their own.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::fs::File;
 use std::future::pending;
@@ -22,8 +20,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::dup2_raw;
 use readinto::Reactor;
 
+use support::turns::settle;
 use support::{DEADLINE, run};
-use turns::settle;
 
 #[test]
 fn an_error_of_the_poll_is_an_error_of_block_on_and_of_turn() {

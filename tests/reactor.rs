@@ -2,10 +2,9 @@
 //! of them get along.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::{pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -16,11 +15,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use readinto::{Address, Handle, JoinHandle, Listener, Reactor, Remote, Stream};
+use readinto::{
+    Address, FrameError, Handle, JoinError, JoinHandle, Listener, Reactor, Remote, Stream,
+    StreamError,
+};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
+use support::turns::{drive, settle, turn_now, turn_until};
 use support::{DEADLINE, Transport, connected_pair, listen, run, yield_now};
-use turns::{drive, settle, turn_now, turn_until};
 
 // Nothing in the data path is shared between threads, so nothing may leave the
 // one that made it; the one exception says so.
@@ -30,6 +32,10 @@ assert_not_impl_any!(Stream: Send, Sync);
 assert_not_impl_any!(Listener: Send, Sync);
 assert_not_impl_any!(JoinHandle<()>: Send, Sync);
 assert_impl_all!(Remote: Send, Sync, Clone);
+// Errors travel: into `io::Error`, into a `Box<dyn Error + Send + Sync>`.
+assert_impl_all!(JoinError: Error, Send, Sync);
+assert_impl_all!(FrameError: Error, Send, Sync);
+assert_impl_all!(StreamError: Error, Send, Sync);
 
 #[test]
 fn block_on_returns_the_output_of_its_future() {

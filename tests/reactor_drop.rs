@@ -2,8 +2,6 @@
 //! what is left elsewhere fails with a clear error instead of waiting.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -19,11 +17,11 @@ use readinto::{
 };
 use socket2::{Domain, Socket, Type};
 
+use support::turns::{complete, drive, settle};
 use support::{
     DEADLINE, Transport, connect_blocking, connected_pair, listen, listen_blocking, pattern, run,
     stream_and_peer,
 };
-use turns::{complete, drive, settle};
 
 /// Puts a stream into a task.
 type Enter = fn(&Handle, Stream);

@@ -2,8 +2,6 @@
 //! sender's work keeps its order.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,8 +15,8 @@ use std::time::Duration;
 
 use readinto::{Handle, Reactor, Remote, RemoteSpawnError};
 
+use support::turns::{is_readable, settle, turn_now, turn_until};
 use support::{DEADLINE, run, yield_now};
-use turns::{is_readable, settle, turn_now, turn_until};
 
 #[test]
 fn eight_threads_spawn_and_wake_a_million_times_and_nothing_is_lost() {

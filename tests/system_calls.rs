@@ -3,11 +3,7 @@
 //!
 //! Each test runs itself once more under strace; see `support/strace.rs`.
 
-#[path = "support/strace.rs"]
-mod strace;
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -18,9 +14,9 @@ use std::time::Duration;
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream};
 use socket2::Socket;
 
-use strace::{Call, Trace, note, traced};
+use support::strace::{Call, Trace, note, traced};
+use support::turns::{drive, settle, turn_until};
 use support::{Transport, assert_same, pattern, peer_thread, run, stream_and_peer, yield_now};
-use turns::{drive, settle, turn_until};
 
 #[test]
 fn a_task_that_is_alone_gives_at_most_one_mebibyte_to_a_call() {

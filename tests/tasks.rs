@@ -1,8 +1,6 @@
 //! Tasks: their outputs, their panics, their ends, and each its turn.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{pending, poll_fn, ready};
@@ -13,8 +11,8 @@ use std::time::Duration;
 
 use readinto::{Handle, JoinError, JoinHandle, Reactor};
 
+use support::turns::{settle, turn_now, turn_until};
 use support::{Transport, connected_pair, run, yield_now};
-use turns::{settle, turn_now, turn_until};
 
 #[test]
 fn a_task_returns_its_output_to_whoever_joins_it() {
@@ -47,9 +45,10 @@ fn a_panic_ends_its_task_only_and_its_payload_reaches_the_join_handle() {
 
         let error = first_poll.await.unwrap_err();
         assert_eq!(error.to_string(), "the task panicked: at once, number 7");
-        let JoinError::Panicked(payload) = later.await.unwrap_err() else {
+        let JoinError::Panicked(panic) = later.await.unwrap_err() else {
             panic!("a panic is not an abort");
         };
+        let payload = panic.into_payload();
         assert_eq!(payload.downcast_ref(), Some(&13_u32));
 
         here.write_all(b"still on").await.unwrap();

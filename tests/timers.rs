@@ -1,8 +1,6 @@
 //! Deadlines: never early, in their order, gone when nobody wants them.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
@@ -12,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use readinto::{Elapsed, Reactor};
 
+use support::turns::{settle, turn_now, turn_until};
 use support::{Transport, connected_pair, run, yield_now};
-use turns::{settle, turn_now, turn_until};
 
 #[test]
 fn a_sleep_is_never_shorter_than_asked() {

@@ -2,8 +2,6 @@
 //! loop waits in its stead.
 
 mod support;
-#[path = "support/turns.rs"]
-mod turns;
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
@@ -17,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use readinto::{FrameReader, FrameWriter, Listener, Prefix, Reactor};
 
+use support::turns::{drive, is_readable, settle, turn_now, turn_until};
 use support::{DEADLINE, Transport, connect_blocking, listen, run, stream_and_peer, yield_now};
-use turns::{drive, is_readable, settle, turn_now, turn_until};
 
 /// If it did wait, it would wait for ever: the reactor of `run`, around the
 /// one that is looked at, ends the test.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Inner;
@@ -126,11 +127,11 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: the error of a [`JoinHandle`].
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The task panicked, with this payload; [`std::panic::resume_unwind`]
-    /// passes it on.
-    Panicked(Box<dyn Any + Send>),
+    /// The task panicked.
+    Panicked(Panic),
     /// The task was aborted, or its reactor was dropped.
     Aborted,
 }
@@ -138,33 +139,71 @@ pub enum JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => write!(f, "the task panicked: {}", message(payload)),
+            JoinError::Panicked(panic) => write!(f, "the task panicked: {}", panic.message()),
             JoinError::Aborted => f.write_str("the task was aborted"),
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked(payload) => {
-                f.debug_tuple("Panicked").field(&message(payload)).finish()
-            }
-            JoinError::Aborted => f.write_str("Aborted"),
         }
     }
 }
 
 impl std::error::Error for JoinError {}
 
-/// The text of a panic, where it has one.
-fn message(payload: &Box<dyn Any + Send>) -> &str {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "(a payload that is not text)"
+/// What a task panicked with.
+///
+/// # Examples
+///
+/// ```
+/// use readinto::JoinError;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = readinto::Reactor::new()?;
+/// let task = reactor.handle().spawn(async { panic!("no {}", "more") });
+/// let Err(JoinError::Panicked(panic)) = reactor.block_on(task)? else {
+///     unreachable!()
+/// };
+/// assert_eq!(panic.message(), "no more");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Panic {
+    message: String,
+    // A payload can only be sent between threads, and errors are expected to
+    // be shared as well. Nobody ever waits for this lock.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panic {
+    fn new(payload: Box<dyn Any + Send>) -> Panic {
+        let message = if let Some(text) = payload.downcast_ref::<&str>() {
+            (*text).to_owned()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            "(a payload that is not text)".to_owned()
+        };
+        Panic {
+            message,
+            payload: Mutex::new(payload),
+        }
+    }
+
+    /// The text of the panic, where it has one.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The payload; [`std::panic::resume_unwind`] passes the panic on.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message).finish()
     }
 }
 
@@ -228,7 +267,7 @@ impl<T> OutcomeCell<T> {
 
 impl<T> Outcome for OutcomeCell<T> {
     fn panicked(&self, payload: Box<dyn Any + Send>) {
-        self.end(Err(JoinError::Panicked(payload)));
+        self.end(Err(JoinError::Panicked(Panic::new(payload))));
     }
 
     fn aborted(&self) {

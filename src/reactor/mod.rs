@@ -31,7 +31,7 @@ use mio::{Events, Token};
 pub(crate) use budget::SHARED_LIMIT;
 pub use handle::Handle;
 pub(crate) use handle::Inner;
-pub use join::{JoinError, JoinHandle};
+pub use join::{JoinError, JoinHandle, Panic};
 pub(crate) use registration::Registration;
 pub use remote::{Remote, RemoteSpawnError};
 pub(crate) use scheduled_io::{Direction, ScheduledIo};

@@ -16,6 +16,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use socket2::Socket;
 
@@ -53,11 +54,17 @@ fn is_same_host(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
 
 /// The largest `SO_RCVBUF` that the kernel grants, 0 if it can't be known.
 ///
-/// Asking the socket would be too late: a buffer once fixed stays fixed. The
-/// answer can change under a running process, so it is not remembered.
+/// Asking the socket would be too late: a buffer once fixed stays fixed. It is
+/// the kernel's, one for all network namespaces, so it is read once.
 fn receive_buffer_limit() -> usize {
-    fs::read_to_string("/proc/sys/net/core/rmem_max")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    if let Some(&limit) = LIMIT.get() {
+        return limit;
+    }
+    match fs::read_to_string("/proc/sys/net/core/rmem_max") {
+        Ok(text) => *LIMIT.get_or_init(|| text.trim().parse().unwrap_or(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => *LIMIT.get_or_init(|| 0),
+        // Out of descriptors, say: it may work the next time.
+        Err(_) => 0,
+    }
 }

@@ -16,6 +16,8 @@ mod bytes;
 mod folder;
 mod peer_thread;
 mod sockets;
+pub(crate) mod strace;
+pub(crate) mod turns;
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::process::Command;
 
-use crate::support::TempDir;
+use super::TempDir;
 
 /// Runs `workload` in a traced process, and returns what it asked the kernel.
 ///

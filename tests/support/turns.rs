@@ -1,7 +1,5 @@
 //! Driving a reactor by hand, for tests that count its turns or see its end.
 
-#![allow(dead_code, reason = "each test file uses its own part of this")]
-
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process;
@@ -13,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use readinto::{Reactor, Turn};
 
-use crate::support::DEADLINE;
+use super::DEADLINE;
 
 /// Runs turns until `done`, and returns how many it took.
 #[track_caller]

@@ -1,0 +1,182 @@
+//! Who is compared, and what one turn of one of them is.
+
+use std::fmt;
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use socket2::{Domain, SockRef};
+
+use crate::exchange::Exchange;
+use crate::hand_written::{self, Chunk, Tuning};
+use crate::through_readinto;
+use crate::transport::Transport;
+
+/// A way to echo frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Contender {
+    /// mio alone, with the library's socket options and chunks
+    HandWritten,
+    /// The library
+    Readinto,
+    /// The hand-written loop with chunks of a quarter
+    QuarterChunks,
+    /// The hand-written loop with all that remains given to each call
+    WholeSlice,
+    /// That, on sockets as the kernel makes them but for TCP_NODELAY: what
+    /// other runtimes do
+    DefaultSockets,
+}
+
+/// The sending and receiving end that is timed, connected to its server.
+pub(crate) trait Client {
+    /// The options of its socket, before the first byte.
+    fn options(&self) -> io::Result<SocketOptions>;
+
+    /// Sends `frames` frames, one after the other, and reads each answer.
+    fn echo(&mut self, exchange: &mut Exchange, frames: usize) -> io::Result<()>;
+}
+
+/// What one turn has shown.
+pub(crate) struct Turn {
+    pub(crate) options: SocketOptions,
+    pub(crate) figures: Figures,
+}
+
+/// How fast a turn was, and at what expense.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    /// Megabytes per second, one way.
+    pub(crate) rate: f64,
+    /// Seconds of processor time per gigabyte, both ends together.
+    pub(crate) processor: f64,
+}
+
+impl Contender {
+    /// Connects, warms up, and echoes `frames` frames by the clock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sockets, and `InvalidData` for an answer that is not what
+    /// was sent.
+    pub(crate) fn take_turn(
+        self,
+        transport: &Transport,
+        exchange: &mut Exchange,
+        frames: usize,
+    ) -> io::Result<Turn> {
+        let tuning = match self {
+            Contender::Readinto => {
+                let (server, address) = through_readinto::serve(transport.address()?)?;
+                let client = through_readinto::Client::connect(&address)?;
+                return measure(client, server, exchange, frames);
+            }
+            Contender::HandWritten => Tuning::LibrarySockets(Chunk::Full),
+            Contender::QuarterChunks => Tuning::LibrarySockets(Chunk::Quarter),
+            Contender::WholeSlice => Tuning::LibrarySockets(Chunk::Unlimited),
+            Contender::DefaultSockets => Tuning::KernelSockets,
+        };
+        let (server, address) = hand_written::serve(transport, tuning)?;
+        let client = hand_written::Client::connect(&address, tuning)?;
+        measure(client, server, exchange, frames)
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_possible_value() {
+            Some(value) => f.pad(value.get_name()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn measure(
+    mut client: impl Client,
+    server: Server,
+    exchange: &mut Exchange,
+    frames: usize,
+) -> io::Result<Turn> {
+    let options = client.options()?;
+    client.echo(exchange, frames.div_ceil(WARM_UP_SHARE))?;
+    exchange.check_all()?;
+    exchange.renew();
+
+    let used = processor_time()?;
+    let start = Instant::now();
+    client.echo(exchange, frames)?;
+    let elapsed = start.elapsed();
+    let used = processor_time()? - used;
+    exchange.check_all()?;
+
+    // The server ends with the connection.
+    drop(client);
+    server.join()?;
+    let bytes = (frames * exchange.payload.len()) as f64;
+    Ok(Turn {
+        options,
+        figures: Figures {
+            rate: bytes / 1e6 / elapsed.as_secs_f64(),
+            processor: used.as_secs_f64() / (bytes / 1e9),
+        },
+    })
+}
+
+/// The thread at the other end.
+pub(crate) struct Server(JoinHandle<io::Result<()>>);
+
+impl Server {
+    pub(crate) fn start(
+        run: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Server> {
+        let thread = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(run)?;
+        Ok(Server(thread))
+    }
+
+    pub(crate) fn join(self) -> io::Result<()> {
+        self.0
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the server panicked")))
+    }
+}
+
+/// What a socket is set to, as the kernel counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketOptions {
+    /// `None` for a Unix socket, which has no such option.
+    nodelay: Option<bool>,
+    receive_buffer: usize,
+    send_buffer: usize,
+}
+
+impl SocketOptions {
+    pub(crate) fn of(socket: &SockRef<'_>) -> io::Result<SocketOptions> {
+        let nodelay = match socket.local_addr()?.domain() {
+            Domain::UNIX => None,
+            _ => Some(socket.tcp_nodelay()?),
+        };
+        Ok(SocketOptions {
+            nodelay,
+            receive_buffer: socket.recv_buffer_size()?,
+            send_buffer: socket.send_buffer_size()?,
+        })
+    }
+}
+
+/// What this process has used so far, in the kernel as well.
+fn processor_time() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
+}
+
+fn duration(time: TimeVal) -> Duration {
+    Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
+}
+
+/// For so many timed frames, one is sent before them, to touch all memory.
+const WARM_UP_SHARE: usize = 10;
