@@ -95,7 +95,10 @@ impl<T> Future for JoinHandle<T> {
             Progress::Ended(result) => Poll::Ready(result),
             Progress::Running => {
                 state.result = Progress::Running;
-                state.waker = Some(context.waker().clone());
+                let replaced = state.waker.replace(context.waker().clone());
+                // Dropping a waker may run anything, so nothing stays borrowed.
+                drop(state);
+                drop(replaced);
                 Poll::Pending
             }
             Progress::Taken => panic!("a JoinHandle was polled after it had returned the output"),
@@ -108,12 +111,13 @@ impl<T> Drop for JoinHandle<T> {
         // Nobody will ask for the output any more, nor for a panic.
         let mut state = self.cell.0.borrow_mut();
         state.detached = true;
-        state.waker = None;
+        let waker = state.waker.take();
         let ended = std::mem::replace(&mut state.result, Progress::Taken);
         if matches!(ended, Progress::Running) {
             state.result = Progress::Running;
         }
         drop(state);
+        drop(waker);
         report_if_panicked(ended);
     }
 }

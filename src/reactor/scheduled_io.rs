@@ -109,10 +109,14 @@ impl ScheduledIo {
     /// Parks `waker` until this direction is ready, in place of the last one.
     pub(crate) fn park(&self, direction: Direction, waker: &Waker) {
         let mut slot = self.slot(direction).borrow_mut();
-        match slot.as_ref() {
-            Some(parked) if parked.will_wake(waker) => {}
-            _ => *slot = Some(waker.clone()),
-        }
+        let replaced = match slot.as_ref() {
+            Some(parked) if parked.will_wake(waker) => None,
+            _ => slot.replace(waker.clone()),
+        };
+        drop(slot);
+        // A foreign waker may be the last to hold a task, which goes with it
+        // and may come back here.
+        drop(replaced);
     }
 
     /// Wakes both sides, so that they see that the reactor is gone.

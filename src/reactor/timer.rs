@@ -63,19 +63,22 @@ impl Timers {
         slot
     }
 
-    /// Whether the deadline has fired; if not, `waker` is whom to wake.
-    fn poll_fired(&mut self, slot: usize, waker: &Waker) -> bool {
+    /// Whether the deadline has fired.
+    fn has_fired(&self, slot: usize) -> bool {
+        matches!(self.slots[slot], Slot::Fired)
+    }
+
+    /// Makes `waker` the one to wake, and returns the one that it replaces.
+    fn set_waker(&mut self, slot: usize, waker: &Waker) -> Option<Waker> {
         match &mut self.slots[slot] {
-            Slot::Fired => true,
-            Slot::Armed { waker: armed, .. } => {
-                armed.clone_from(waker);
-                false
+            Slot::Armed { waker: armed, .. } if !armed.will_wake(waker) => {
+                Some(std::mem::replace(armed, waker.clone()))
             }
+            _ => None,
         }
     }
 
-    /// Frees the slot, and returns the waker so that it is dropped outside of
-    /// the caller's borrow.
+    /// Frees the slot, and returns the waker, to be dropped outside of a borrow.
     fn free(&mut self, slot: usize) -> Option<Waker> {
         match self.slots.remove(slot) {
             Slot::Armed { position, waker } => {
@@ -172,17 +175,21 @@ impl Future for Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
+        let waker = context.waker();
+        let Some(slot) = self.slot else {
+            let slot = self.inner.timers.borrow_mut().arm(deadline, waker.clone());
+            self.slot = Some(slot);
+            return Poll::Pending;
+        };
         let mut timers = self.inner.timers.borrow_mut();
-        match self.slot {
-            Some(slot) if timers.poll_fired(slot, context.waker()) => Poll::Ready(()),
-            Some(_) => Poll::Pending,
-            None => {
-                let slot = timers.arm(deadline, context.waker().clone());
-                drop(timers);
-                self.slot = Some(slot);
-                Poll::Pending
-            }
+        if timers.has_fired(slot) {
+            return Poll::Ready(());
         }
+        let replaced = timers.set_waker(slot, waker);
+        // Dropping a waker may run anything, so nothing stays borrowed.
+        drop(timers);
+        drop(replaced);
+        Poll::Pending
     }
 }
 
