@@ -1,0 +1,3 @@
+module peers.example/go
+
+go 1.19

@@ -1,0 +1,204 @@
+// The row in Go: net, io.ReadFull into a reused buffer, net.Buffers for header
+// and payload in one call, a goroutine per connection. GOMAXPROCS is as Go sets
+// it.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+const maxFrame = 256 << 20
+
+// A prefix is the length before each frame.
+type prefix struct {
+	size   int
+	encode func([]byte, uint64)
+	decode func([]byte) uint64
+}
+
+var prefixes = map[string]prefix{
+	"u32be": {4,
+		func(b []byte, n uint64) { binary.BigEndian.PutUint32(b, uint32(n)) },
+		func(b []byte) uint64 { return uint64(binary.BigEndian.Uint32(b)) }},
+	"u64le": {8, binary.LittleEndian.PutUint64, binary.LittleEndian.Uint64},
+}
+
+// A wire carries frames, all into one buffer.
+type wire struct {
+	net.Conn
+	prefix
+	header []byte
+	buffer []byte
+}
+
+func newWire(connection net.Conn, p prefix) *wire {
+	return &wire{connection, p, make([]byte, p.size), nil}
+}
+
+func (w *wire) receive() ([]byte, error) {
+	if _, err := io.ReadFull(w, w.header); err != nil {
+		return nil, err
+	}
+	length := w.decode(w.header)
+	if length > maxFrame {
+		return nil, fmt.Errorf("a frame of %d bytes, above the limit of %d", length, maxFrame)
+	}
+	if uint64(len(w.buffer)) < length {
+		w.buffer = make([]byte, length)
+	}
+	_, err := io.ReadFull(w, w.buffer[:length])
+	return w.buffer[:length], err
+}
+
+func (w *wire) send(payload []byte) error {
+	w.encode(w.header, uint64(len(payload)))
+	both := net.Buffers{w.header, payload}
+	_, err := both.WriteTo(w.Conn)
+	return err
+}
+
+// split turns host:port or unix:/path into what package net takes.
+func split(address string) (network, name string) {
+	if path := strings.TrimPrefix(address, "unix:"); path != address {
+		return "unix", path
+	}
+	return "tcp", address
+}
+
+func serve(listen string, p prefix) error {
+	network, name := split(listen)
+	if network == "unix" {
+		os.Remove(name)
+	}
+	listener, err := net.Listen(network, name)
+	if err != nil {
+		return err
+	}
+	if network == "tcp" {
+		name = listener.Addr().String()
+	} else {
+		name = "unix:" + name
+	}
+	fmt.Printf("listening on %s\n", name)
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go echo(newWire(connection, p))
+	}
+}
+
+func echo(w *wire) {
+	defer w.Close()
+	for {
+		payload, err := w.receive()
+		if err == nil {
+			err = w.send(payload)
+		}
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "a connection ended: %v\n", err)
+			return
+		}
+	}
+}
+
+func bulk(connect string, p prefix, size, frames, warmup int) error {
+	network, name := split(connect)
+	connection, err := net.Dial(network, name)
+	if err != nil {
+		return err
+	}
+	w := newWire(connection, p)
+	payload := make([]byte, size)
+	rand.New(rand.NewSource(1)).Read(payload)
+	exchange := func() ([]byte, error) {
+		if err := w.send(payload); err != nil {
+			return nil, err
+		}
+		answer, err := w.receive()
+		if err == nil && len(answer) != size {
+			err = errors.New("an answer of wrong length")
+		}
+		return answer, err
+	}
+	for i := 0; i < warmup; i++ {
+		answer, err := exchange()
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(answer, payload) {
+			return errors.New("an answer of wrong bytes")
+		}
+	}
+	word := bufio.NewReader(os.Stdin)
+	fmt.Println("ready")
+	word.ReadString('\n')
+	var answer []byte
+	start := time.Now()
+	for i := 0; i < frames; i++ {
+		if answer, err = exchange(); err != nil {
+			return err
+		}
+	}
+	seconds := time.Since(start).Seconds()
+	if !bytes.Equal(answer, payload) {
+		return errors.New("an answer of wrong bytes")
+	}
+	figures, err := json.Marshal(map[string]any{
+		"seconds": seconds, "frames": frames, "bytes": frames * size,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(figures))
+	word.ReadString('\n')
+	return nil
+}
+
+func run() error {
+	if len(os.Args) < 2 {
+		return errors.New("expected serve or bulk")
+	}
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	listen := flags.String("listen", "", "")
+	connect := flags.String("connect", "", "")
+	name := flags.String("prefix", "u32be", "")
+	size := flags.Int("size", 0, "")
+	frames := flags.Int("frames", 1, "")
+	warmup := flags.Int("warmup", 1, "")
+	flags.Parse(os.Args[2:])
+	p, known := prefixes[*name]
+	switch {
+	case !known:
+		return fmt.Errorf("no prefix %q", *name)
+	case os.Args[1] == "serve":
+		return serve(*listen, p)
+	case os.Args[1] == "bulk":
+		return bulk(*connect, p, *size, *frames, *warmup)
+	}
+	return fmt.Errorf("no verb %q", os.Args[1])
+}
+
+func main() {
+	// Go raises the limit of open files and sets TCP_NODELAY by itself.
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "go: %v\n", err)
+		os.Exit(1)
+	}
+}

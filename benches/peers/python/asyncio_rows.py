@@ -1,0 +1,228 @@
+"""asyncio and uvloop: a Protocol that joins chunks, a BufferedProtocol that
+receives into the frame's own buffer, and streams."""
+
+import asyncio
+
+from framing import MAX_FRAME, Job, Prefix, announce, connect, listen, seed, without_delay
+
+
+class Row:
+    def __init__(self, style, uvloop=False):
+        self.style = style
+        self.uvloop = uvloop
+        self.kind = {"protocol": Joining, "buffered": Buffered}.get(style)
+
+    def serve(self, options):
+        async def main():
+            listener = listen(options.listen)
+            server = await self.start(listener, options.prefix)
+            announce(listener)
+            await server.serve_forever()
+
+        self.run(main())
+
+    def bulk(self, options):
+        async def main():
+            exchange = await self.open(connect(options.connect), options.prefix)
+            await Job(options).run(exchange)
+
+        self.run(main())
+
+    def seed(self, options):
+        async def main():
+            prefix = Prefix("u64le")
+            listener = listen("127.0.0.1:0")
+            server = await self.start(listener, prefix)
+            host, port = listener.getsockname()
+
+            async def iteration(header, payload):
+                return await self.one(host, port, prefix, header, payload)
+
+            await seed(options, iteration)
+            server.close()
+
+        self.run(main())
+
+    def run(self, main):
+        if self.uvloop:
+            import uvloop
+
+            uvloop.run(main)
+        else:
+            asyncio.run(main)
+
+    async def start(self, listener, prefix):
+        loop = asyncio.get_running_loop()
+        unix = isinstance(listener.getsockname(), str)
+        if self.kind is None:
+            start = asyncio.start_unix_server if unix else asyncio.start_server
+            echo = lambda reader, writer: echo_stream(reader, writer, prefix)  # noqa: E731
+            return await start(echo, sock=listener, limit=LIMIT, backlog=65535)
+        create = loop.create_unix_server if unix else loop.create_server
+        return await create(lambda: self.kind(prefix), sock=listener, backlog=65535)
+
+    async def open(self, connection, prefix):
+        """A function that sends a payload and returns the answer."""
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        unix = isinstance(connection.getsockname(), str)
+        if self.kind is None:
+            open_ = asyncio.open_unix_connection if unix else asyncio.open_connection
+            reader, writer = await open_(sock=connection, limit=LIMIT)
+
+            async def exchange(payload):
+                writer.write(prefix.encode(len(payload)))
+                writer.write(payload)
+                await writer.drain()
+                return await read_frame(reader, prefix)
+
+            return exchange
+        create = loop.create_unix_connection if unix else loop.create_connection
+        _, protocol = await create(lambda: self.kind(prefix, client=True), sock=connection)
+        return protocol.exchange
+
+    async def one(self, host, port, prefix, header, payload):
+        """A connection, a frame in two writes, an answer."""
+        if self.kind is None:
+            reader, writer = await asyncio.open_connection(host, port, limit=LIMIT)
+            writer.write(header)
+            writer.write(payload)
+            await writer.drain()
+            answer = await read_frame(reader, prefix)
+            writer.close()
+            return answer
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_connection(
+            lambda: self.kind(prefix, client=True), host, port
+        )
+        protocol.answer = loop.create_future()
+        protocol.transport.write(header)
+        protocol.transport.write(payload)
+        answer = await protocol.answer
+        protocol.transport.close()
+        return answer
+
+
+# What readexactly may gather before reading pauses.
+LIMIT = 1 << 20
+
+
+async def read_frame(reader, prefix):
+    length = prefix.decode(await reader.readexactly(prefix.size))
+    return await reader.readexactly(length)
+
+
+async def echo_stream(reader, writer, prefix):
+    without_delay(writer.get_extra_info("socket"))
+    try:
+        while True:
+            payload = await read_frame(reader, prefix)
+            writer.write(prefix.encode(len(payload)))
+            writer.write(payload)
+            await writer.drain()
+    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        pass  # of this connection only
+    finally:
+        writer.close()
+
+
+class Framed:
+    """What both kinds of protocol do with a frame: echo it, or hand it over."""
+
+    def __init__(self, prefix, client=False):
+        self.prefix = prefix
+        self.client = client
+        self.answer = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+        without_delay(transport.get_extra_info("socket"))
+
+    def connection_lost(self, error):
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error or EOFError("the server closed the connection"))
+
+    def frame_received(self, payload):
+        if not self.client:
+            self.send(payload)
+        elif self.answer is not None and not self.answer.done():
+            self.answer.set_result(payload)
+
+    def send(self, payload):
+        self.transport.writelines([self.prefix.encode(len(payload)), payload])
+
+    async def exchange(self, payload):
+        self.answer = asyncio.get_running_loop().create_future()
+        self.send(payload)
+        return await self.answer
+
+
+class Joining(Framed, asyncio.Protocol):
+    """Collects what data_received brings, and joins it once it is enough."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.chunks = []
+        self.held = 0
+        self.wanted = None
+
+    def data_received(self, data):
+        self.chunks.append(data)
+        self.held += len(data)
+        while True:
+            if self.wanted is None:
+                if self.held < self.prefix.size:
+                    return
+                try:
+                    self.wanted = self.prefix.decode(self.take(self.prefix.size))
+                except ValueError:
+                    return self.transport.abort()
+            if self.held < self.wanted:
+                return
+            payload, self.wanted = self.take(self.wanted), None
+            self.frame_received(payload)
+
+    def take(self, count):
+        data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks = [data[count:]] if len(data) > count else []
+        self.held -= count
+        return data if len(data) == count else data[:count]
+
+
+class Buffered(Framed, asyncio.BufferedProtocol):
+    """Has the loop receive into the header, then into the payload itself."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.header = bytearray(self.prefix.size)
+        self.start(self.header)
+
+    def start(self, buffer):
+        self.buffer = buffer
+        self.view = memoryview(buffer)
+        self.filled = 0
+
+    def get_buffer(self, sizehint):
+        return self.view[self.filled :]
+
+    def buffer_updated(self, count):
+        self.filled += count
+        if self.filled < len(self.buffer):
+            return
+        if self.buffer is not self.header:
+            return self.finish()
+        try:
+            length = self.prefix.decode(self.header)
+        except ValueError:
+            return self.transport.abort()
+        self.start(bytearray(length))
+        if length == 0:
+            self.finish()
+
+    def finish(self):
+        payload = self.buffer
+        self.start(self.header)
+        self.frame_received(payload)
+
+
+assert LIMIT < MAX_FRAME

@@ -1,0 +1,47 @@
+//! Every system that a user would pick instead, side by side with readinto.
+//!
+//! `cargo run --release -p peers` prepares the systems, lets them take turns at
+//! each workload, and writes the report. The same program is each of the rows in
+//! Rust and the load generator: it starts itself as a process of its own for
+//! each, so that no two ends ever share a process.
+
+mod cli;
+mod figures;
+mod generator;
+mod interoperation;
+mod interrupt;
+mod machine;
+mod peer;
+mod prepare;
+mod process;
+mod progress;
+mod report;
+mod roster;
+mod rounds;
+mod session;
+mod site;
+mod turns;
+mod workloads;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::from_arguments();
+    let (name, outcome): (_, Result<ExitCode, Box<dyn Error>>) = match &cli.command {
+        Some(Command::Peer { name, verb }) => (
+            name.as_str(),
+            peer::run(name, verb).map(|()| ExitCode::SUCCESS),
+        ),
+        Some(Command::Generate(load)) => {
+            ("generate", generator::run(load).map(|()| ExitCode::SUCCESS))
+        }
+        None => ("peers", session::run(&cli.options)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{name}: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,119 @@
+//! What the client of every row in Rust does, whatever it runs on.
+//!
+//! It warms up and compares each answer, says `ready`, waits for a line, does
+//! its work against the clock, reports in one line of JSON, and holds still
+//! until it is let go.
+
+use std::io::{self, BufRead, ErrorKind, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// A connection that has its frame, and the room for the answer.
+pub(crate) trait Wire {
+    /// Sends the frame, and reads the answer.
+    async fn exchange(&mut self) -> io::Result<()>;
+
+    /// The last answer's payload.
+    fn answer(&self) -> &[u8];
+}
+
+/// How many frames, and which.
+pub(crate) struct Job {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) frames: usize,
+    pub(crate) warmup: usize,
+}
+
+impl Job {
+    pub(crate) fn new(size: usize, frames: usize, warmup: usize) -> Job {
+        Job {
+            payload: payload(size),
+            frames,
+            warmup,
+        }
+    }
+
+    /// The verb `bulk`.
+    pub(crate) async fn ship(&self, wire: &mut impl Wire) -> io::Result<()> {
+        for _ in 0..self.warmup {
+            wire.exchange().await?;
+            self.check(wire)?;
+        }
+        wait_for_the_word()?;
+        let start = Instant::now();
+        for _ in 0..self.frames {
+            wire.exchange().await?;
+            if wire.answer().len() != self.payload.len() {
+                return Err(wrong("length"));
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        self.check(wire)?;
+        let bytes = self.frames as u64 * self.payload.len() as u64;
+        report(&json!({ "seconds": seconds, "frames": self.frames, "bytes": bytes }))
+    }
+
+    pub(crate) fn check(&self, wire: &impl Wire) -> io::Result<()> {
+        match wire.answer() == self.payload {
+            true => Ok(()),
+            false => Err(wrong("bytes")),
+        }
+    }
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("an answer of wrong {what}"))
+}
+
+/// The verb `seed`: `iteration` connects, sends one frame in two writes, reads
+/// the answer and returns how long that took.
+pub(crate) async fn seed(
+    size: usize,
+    iterations: usize,
+    mut iteration: impl AsyncFnMut(&[u8]) -> io::Result<(Duration, Vec<u8>)>,
+) -> io::Result<()> {
+    let payload = payload(size);
+    wait_for_the_word()?;
+    let mut seconds = Vec::new();
+    for _ in 0..iterations {
+        let (elapsed, answer) = iteration(&payload).await?;
+        if answer != payload {
+            return Err(wrong("bytes"));
+        }
+        seconds.push(elapsed.as_secs_f64());
+    }
+    report(&json!({ "seconds": seconds, "bytes": size }))
+}
+
+/// Bytes that look random and are the same each time: xorshift64.
+pub(crate) fn payload(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// Says that all is prepared, and waits for the word to go.
+pub(crate) fn wait_for_the_word() -> io::Result<()> {
+    say("ready")?;
+    io::stdin().lock().read_line(&mut String::new()).map(drop)
+}
+
+/// Gives the figures, and holds still until it is let go.
+pub(crate) fn report(figures: &Value) -> io::Result<()> {
+    say(&figures.to_string())?;
+    io::stdin().lock().read_line(&mut String::new()).map(drop)
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

@@ -1,0 +1,134 @@
+//! The frames that all rows in Rust speak, and where their servers listen.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use clap::ValueEnum;
+
+/// How the length before each frame is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prefix {
+    #[value(name = "u32be")]
+    U32Be,
+    #[value(name = "u64le")]
+    U64Le,
+}
+
+impl Prefix {
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Prefix::U32Be => 4,
+            Prefix::U64Le => 8,
+        }
+    }
+
+    /// The length as it goes on the wire, in the first [`size`](Prefix::size)
+    /// bytes.
+    pub(crate) fn encode(self, len: usize) -> [u8; 8] {
+        match self {
+            Prefix::U32Be => ((len as u64) << 32).to_be_bytes(),
+            Prefix::U64Le => (len as u64).to_le_bytes(),
+        }
+    }
+
+    /// The length that stands in `header`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` for a frame that no row accepts.
+    pub(crate) fn decode(self, header: &[u8]) -> io::Result<usize> {
+        let len = match self {
+            Prefix::U32Be => u64::from(u32::from_be_bytes(first(header))),
+            Prefix::U64Le => u64::from_le_bytes(first(header)),
+        };
+        match len {
+            0..=MAX_FRAME => Ok(len as usize),
+            _ => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("a frame of {len} bytes, above the limit of {MAX_FRAME}"),
+            )),
+        }
+    }
+}
+
+fn first<const N: usize>(header: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&header[..N]);
+    bytes
+}
+
+/// What every row accepts.
+pub(crate) const MAX_FRAME: u64 = 256 << 20;
+
+/// A listening socket, not yet of any runtime.
+pub(crate) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Bound {
+    /// Listens on `host:port` or `unix:/path`, and says so.
+    pub(crate) fn announce(address: &str) -> io::Result<Bound> {
+        let (bound, address) = match address.strip_prefix("unix:") {
+            Some(path) => {
+                let _ = fs::remove_file(path);
+                (Bound::Unix(UnixListener::bind(path)?), address.to_owned())
+            }
+            None => {
+                let listener = TcpListener::bind(address)?;
+                let address = listener.local_addr()?.to_string();
+                (Bound::Tcp(listener), address)
+            }
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "listening on {address}")?;
+        out.flush()?;
+        Ok(bound)
+    }
+
+    /// Makes it a listener that does not block, as all but one row want it.
+    pub(crate) fn nonblocking(self) -> io::Result<Bound> {
+        match &self {
+            Bound::Tcp(listener) => listener.set_nonblocking(true)?,
+            Bound::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+}
+
+/// A connected blocking socket, not yet of any runtime.
+pub(crate) enum Connected {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Connected {
+    /// Connects to `host:port` or `unix:/path`.
+    pub(crate) fn to(address: &str) -> io::Result<Connected> {
+        match address.strip_prefix("unix:") {
+            Some(path) => Ok(Connected::Unix(UnixStream::connect(path)?)),
+            None => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(Connected::Tcp(stream))
+            }
+        }
+    }
+
+    /// Makes it a socket that does not block, as all but one row want it.
+    pub(crate) fn nonblocking(self) -> io::Result<Connected> {
+        match &self {
+            Connected::Tcp(stream) => stream.set_nonblocking(true)?,
+            Connected::Unix(stream) => stream.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+}
+
+/// Whether an error is a peer that ended between two frames, if that is where
+/// it was met.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::UnexpectedEof
+}

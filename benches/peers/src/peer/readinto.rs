@@ -1,0 +1,116 @@
+//! readinto, with its default options.
+
+use std::io;
+use std::time::Instant;
+
+use readinto::{
+    Address, FrameReader, FrameWriter, Handle, Listener, Prefix as TheirPrefix, Reactor, Stream,
+};
+
+use super::client::{self, Job, Wire};
+use super::framing::{MAX_FRAME, Prefix};
+
+/// The verb `serve`.
+pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let handle = reactor.handle();
+    let listener = Listener::bind(&handle, &address(listen)?)?;
+    println!("listening on {}", listener.local_address());
+    reactor.block_on(async {
+        loop {
+            drop(handle.spawn(echo(listener.accept().await?, theirs(prefix))));
+        }
+    })?
+}
+
+async fn echo(stream: Stream, prefix: TheirPrefix) {
+    let (read, write) = stream.split();
+    let mut frames = FrameReader::new(read, prefix, MAX_FRAME as usize);
+    let mut answers = FrameWriter::new(write, prefix);
+    let echoed: io::Result<()> = async {
+        while let Some(payload) = frames.next().await? {
+            answers.write(payload).await?;
+        }
+        Ok(())
+    }
+    .await;
+    if let Err(error) = echoed {
+        eprintln!("a connection ended: {error}");
+    }
+}
+
+/// The verb `bulk`.
+pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let handle = reactor.handle();
+    reactor.block_on(async {
+        let stream = Stream::connect(&handle, &address(connect)?).await?;
+        let (read, write) = stream.split();
+        let mut wire = Frames {
+            reader: FrameReader::new(read, theirs(prefix), MAX_FRAME as usize),
+            writer: FrameWriter::new(write, theirs(prefix)),
+            frame: job.payload.clone(),
+            answer: Vec::new(),
+        };
+        job.ship(&mut wire).await
+    })?
+}
+
+struct Frames {
+    reader: FrameReader,
+    writer: FrameWriter,
+    frame: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Wire for Frames {
+    async fn exchange(&mut self) -> io::Result<()> {
+        self.writer.write(&self.frame).await?;
+        let len = self.reader.next_len().await?;
+        let len = len.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.answer.resize(len, 0);
+        Ok(self.reader.read_payload_into(&mut self.answer).await?)
+    }
+
+    fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+/// The verb `seed`.
+pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let handle = reactor.handle();
+    let listener = Listener::bind(&handle, &address("127.0.0.1:0")?)?;
+    let there = listener.local_address();
+    drop(handle.spawn(accept_all(handle.clone(), listener)));
+    reactor.block_on(client::seed(size, iterations, async |payload| {
+        let mut answer = vec![0; size];
+        let start = Instant::now();
+        let mut stream = Stream::connect(&handle, &there).await?;
+        let mut header = (size as u64).to_le_bytes();
+        stream.write_all(&header).await?;
+        stream.write_all(payload).await?;
+        stream.read_exact_into(&mut header).await?;
+        stream.read_exact_into(&mut answer).await?;
+        Ok((start.elapsed(), answer))
+    }))?
+}
+
+async fn accept_all(handle: Handle, listener: Listener) {
+    while let Ok(stream) = listener.accept().await {
+        drop(handle.spawn(echo(stream, TheirPrefix::U64Le)));
+    }
+}
+
+fn theirs(prefix: Prefix) -> TheirPrefix {
+    match prefix {
+        Prefix::U32Be => TheirPrefix::U32Be,
+        Prefix::U64Le => TheirPrefix::U64Le,
+    }
+}
+
+fn address(text: &str) -> io::Result<Address> {
+    text.parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}

@@ -1,0 +1,125 @@
+//! tokio on one thread, with tokio-util's `LengthDelimitedCodec`.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt, TryStreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::client::{Job, Wire};
+use super::framing::{Bound, Connected, MAX_FRAME, Prefix};
+use super::tokio_exact::runtime;
+
+/// How frames get from the stream to the sink.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Style {
+    /// `StreamExt::forward`, which lets answers pile up.
+    Forward,
+    /// A loop that sends each, and flushes.
+    Loop,
+}
+
+/// The verb `serve`.
+pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()> {
+    let bound = Bound::announce(listen)?.nonblocking()?;
+    runtime()?.block_on(async {
+        match bound {
+            Bound::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
+                    tokio::spawn(complain(stream, prefix, style));
+                }
+            }
+            Bound::Unix(listener) => {
+                let listener = UnixListener::from_std(listener)?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    tokio::spawn(complain(stream, prefix, style));
+                }
+            }
+        }
+    })
+}
+
+async fn complain<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix, style: Style) {
+    let (mut sink, frames) = framed(stream, prefix).split();
+    let mut frames = frames.map_ok(BytesMut::freeze);
+    let echoed = match style {
+        Style::Forward => frames.forward(sink).await,
+        Style::Loop => {
+            async {
+                while let Some(frame) = frames.next().await {
+                    sink.send(frame?).await?;
+                }
+                Ok(())
+            }
+            .await
+        }
+    };
+    if let Err(error) = echoed {
+        eprintln!("a connection ended: {error}");
+    }
+}
+
+fn framed<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix) -> Framed<S, LengthDelimitedCodec> {
+    let mut codec = LengthDelimitedCodec::builder();
+    codec.length_field_length(prefix.size());
+    codec.max_frame_length(MAX_FRAME as usize);
+    match prefix {
+        Prefix::U32Be => codec.big_endian(),
+        Prefix::U64Le => codec.little_endian(),
+    };
+    codec.new_framed(stream)
+}
+
+/// The verb `bulk`.
+pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
+    let stream = Connected::to(connect)?.nonblocking()?;
+    runtime()?.block_on(async {
+        match stream {
+            Connected::Tcp(stream) => {
+                let stream = TcpStream::from_std(stream)?;
+                job.ship(&mut Coded::new(stream, prefix, job)).await
+            }
+            Connected::Unix(stream) => {
+                let stream = UnixStream::from_std(stream)?;
+                job.ship(&mut Coded::new(stream, prefix, job)).await
+            }
+        }
+    })
+}
+
+struct Coded<S> {
+    framed: Framed<S, LengthDelimitedCodec>,
+    frame: Bytes,
+    answer: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite> Coded<S> {
+    fn new(stream: S, prefix: Prefix, job: &Job) -> Coded<S> {
+        Coded {
+            framed: framed(stream, prefix),
+            frame: job.payload.clone().into(),
+            answer: BytesMut::new(),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Coded<S> {
+    async fn exchange(&mut self) -> io::Result<()> {
+        // The codec may take its memory back.
+        self.answer = BytesMut::new();
+        self.framed.send(self.frame.clone()).await?;
+        let answer = self.framed.next().await;
+        self.answer = answer.ok_or(io::ErrorKind::UnexpectedEof)??;
+        Ok(())
+    }
+
+    fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+}

@@ -1,0 +1,181 @@
+//! tokio on one thread: exact reads of prefix and payload, one vectored write.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Buf;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::{Builder, Runtime};
+
+use super::client::{self, Job, Wire};
+use super::framing::{Bound, Connected, Prefix, is_end};
+use super::{RECEIVE_BUFFER, Tuning, UNIX_SEND_BUFFER};
+
+/// Where a payload goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Style {
+    /// Into one buffer per connection.
+    Reused(Tuning),
+    /// Into a new `Vec` per frame.
+    Fresh,
+}
+
+/// The runtime of all tokio rows.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_io().build()
+}
+
+/// The verb `serve`.
+pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()> {
+    let bound = Bound::announce(listen)?.nonblocking()?;
+    runtime()?.block_on(async {
+        match bound {
+            Bound::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
+                    if let Style::Reused(Tuning::AsReadinto) = style {
+                        SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER)?;
+                    }
+                    tokio::spawn(complain(stream, prefix, style));
+                }
+            }
+            Bound::Unix(listener) => {
+                let listener = UnixListener::from_std(listener)?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    if let Style::Reused(Tuning::AsReadinto) = style {
+                        SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
+                    }
+                    tokio::spawn(complain(stream, prefix, style));
+                }
+            }
+        }
+    })
+}
+
+async fn complain<S: AsyncRead + AsyncWrite + Unpin>(stream: S, prefix: Prefix, style: Style) {
+    if let Err(error) = echo(stream, prefix, style).await {
+        eprintln!("a connection ended: {error}");
+    }
+}
+
+async fn echo<S>(mut stream: S, prefix: Prefix, style: Style) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut header = [0; 8];
+    let header = &mut header[..prefix.size()];
+    let mut payload = Vec::new();
+    loop {
+        match stream.read_exact(header).await {
+            Err(error) if is_end(&error) => return Ok(()),
+            read => read?,
+        };
+        let len = prefix.decode(header)?;
+        match style {
+            Style::Reused(_) if payload.len() >= len => {}
+            Style::Reused(_) => payload.resize(len, 0),
+            Style::Fresh => payload = vec![0; len],
+        }
+        stream.read_exact(&mut payload[..len]).await?;
+        let mut answer = Buf::chain(&header[..], &payload[..len]);
+        stream.write_all_buf(&mut answer).await?;
+    }
+}
+
+/// The verb `bulk`.
+pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, style: Style) -> io::Result<()> {
+    let stream = Connected::to(connect)?.nonblocking()?;
+    let tuned = matches!(style, Style::Reused(Tuning::AsReadinto));
+    runtime()?.block_on(async {
+        match stream {
+            Connected::Tcp(stream) => {
+                if tuned {
+                    SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER)?;
+                }
+                let stream = TcpStream::from_std(stream)?;
+                job.ship(&mut Exact::new(stream, prefix, job, style)).await
+            }
+            Connected::Unix(stream) => {
+                if tuned {
+                    SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
+                }
+                let stream = UnixStream::from_std(stream)?;
+                job.ship(&mut Exact::new(stream, prefix, job, style)).await
+            }
+        }
+    })
+}
+
+struct Exact<S> {
+    stream: S,
+    prefix: Prefix,
+    frame: Vec<u8>,
+    answer: Vec<u8>,
+    style: Style,
+}
+
+impl<S> Exact<S> {
+    fn new(stream: S, prefix: Prefix, job: &Job, style: Style) -> Exact<S> {
+        Exact {
+            stream,
+            prefix,
+            frame: job.payload.clone(),
+            answer: Vec::new(),
+            style,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Exact<S> {
+    async fn exchange(&mut self) -> io::Result<()> {
+        let size = self.prefix.size();
+        let mut header = self.prefix.encode(self.frame.len());
+        let mut frame = Buf::chain(&header[..size], &self.frame[..]);
+        self.stream.write_all_buf(&mut frame).await?;
+        self.stream.read_exact(&mut header[..size]).await?;
+        let len = self.prefix.decode(&header)?;
+        match self.style {
+            Style::Reused(_) => self.answer.resize(len, 0),
+            Style::Fresh => self.answer = vec![0; len],
+        }
+        self.stream.read_exact(&mut self.answer).await.map(drop)
+    }
+
+    fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+/// The verb `seed`.
+pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
+    runtime()?.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let there = listener.local_addr()?;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if stream.set_nodelay(true).is_ok() {
+                    let style = Style::Reused(Tuning::Default);
+                    tokio::spawn(complain(stream, Prefix::U64Le, style));
+                }
+            }
+        });
+        client::seed(size, iterations, async |payload| {
+            let mut answer = vec![0; size];
+            let start = Instant::now();
+            let mut stream = TcpStream::connect(there).await?;
+            stream.set_nodelay(true)?;
+            let mut header = (size as u64).to_le_bytes();
+            stream.write_all(&header).await?;
+            stream.write_all(payload).await?;
+            stream.read_exact(&mut header).await?;
+            stream.read_exact(&mut answer).await?;
+            Ok((start.elapsed(), answer))
+        })
+        .await
+    })
+}

@@ -1,0 +1,190 @@
+//! The rows in C, C++ and Go: compiled here, for this machine.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use super::Workshop;
+use crate::process::Failure;
+use crate::report::Version;
+
+/// A program that was compiled.
+pub(super) struct Built {
+    pub(super) program: PathBuf,
+    pub(super) versions: Vec<Version>,
+}
+
+/// How a row is compiled.
+struct Recipe {
+    row: &'static str,
+    /// A file, or a folder that is a package.
+    source: &'static str,
+    compiler: &'static str,
+    /// What Debian calls the compiler and the library.
+    packages: &'static [&'static str],
+    arguments: fn(source: &Path, program: &Path) -> Vec<OsString>,
+    versions: fn(&Workshop) -> Result<Vec<Version>, Failure>,
+}
+
+const RECIPES: [Recipe; 3] = [
+    Recipe {
+        row: "libuv",
+        source: "libuv.c",
+        compiler: "cc",
+        packages: &["gcc", "libc6-dev", "libuv1-dev"],
+        arguments: |source, program| {
+            let mut arguments = words("-O2 -o");
+            arguments.extend([program.into(), source.into(), "-luv".into()]);
+            arguments
+        },
+        versions: |workshop| {
+            let include = "#include <uv/version.h>";
+            let number = "UV_VERSION_MAJOR.UV_VERSION_MINOR.UV_VERSION_PATCH";
+            Ok(vec![
+                Version::new("libuv", &preprocessed(workshop, "c", include, number)?),
+                Version::new("cc", &first_line(workshop, "cc")?),
+            ])
+        },
+    },
+    Recipe {
+        row: "asio",
+        source: "asio.cpp",
+        compiler: "c++",
+        packages: &["g++", "libasio-dev"],
+        arguments: |source, program| {
+            let mut arguments = words("-O2 -std=c++20 -DASIO_STANDALONE -o");
+            arguments.extend([program.into(), source.into(), "-pthread".into()]);
+            arguments
+        },
+        versions: |workshop| {
+            let include = "#include <asio/version.hpp>";
+            let number = preprocessed(workshop, "c++", include, "ASIO_VERSION")?;
+            let version = match number.parse::<u32>() {
+                Ok(n) => format!("{}.{}.{}", n / 100_000, n / 100 % 1000, n % 100),
+                Err(_) => number,
+            };
+            Ok(vec![
+                Version::new("asio", &version),
+                Version::new("c++", &first_line(workshop, "c++")?),
+            ])
+        },
+    },
+    Recipe {
+        row: "go",
+        source: "go",
+        compiler: "go",
+        packages: &["golang-go"],
+        arguments: |_, program| {
+            let mut arguments = words("build -o");
+            arguments.extend([program.into(), ".".into()]);
+            arguments
+        },
+        versions: |workshop| {
+            let said = workshop.run(Command::new("go").arg("version"))?;
+            let version = said.split_whitespace().nth(2).unwrap_or("unknown");
+            Ok(vec![Version::new("go", version.trim_start_matches("go"))])
+        },
+    },
+];
+
+/// Compiles the row, unless that was done since its source last changed.
+pub(super) fn build(workshop: &Workshop, row: &str) -> Result<Built, Failure> {
+    let recipe = RECIPES
+        .iter()
+        .find(|recipe| recipe.row == row)
+        .expect("each row that is compiled has a recipe");
+    let source = workshop.sources.join("native").join(recipe.source);
+    let folder = workshop.folder.join("native");
+    let program = folder.join(recipe.row);
+    fs::create_dir_all(&folder)
+        .map_err(|error| Failure::Broken(format!("cannot make {}: {error}", folder.display())))?;
+
+    if !is_newer(&program, &source) {
+        workshop.progress.stage(&format!("compiling {row}"));
+        compile(workshop, recipe, &source, &program)?;
+    }
+    Ok(Built {
+        // Nobody but the report needs them.
+        versions: (recipe.versions)(workshop).unwrap_or_default(),
+        program,
+    })
+}
+
+/// Compiles once, and once more with Debian's packages in place.
+fn compile(
+    workshop: &Workshop,
+    recipe: &Recipe,
+    source: &Path,
+    program: &Path,
+) -> Result<(), Failure> {
+    let run = || {
+        let mut command = Command::new(recipe.compiler);
+        command.args((recipe.arguments)(source, program));
+        if source.is_dir() {
+            // Go keeps what it makes; let that be here, and let it use what is
+            // installed, not fetch a compiler.
+            command
+                .current_dir(source)
+                .env("GOCACHE", workshop.folder.join("native/go-cache"))
+                .env("GOPATH", workshop.folder.join("native/go-path"))
+                .env("GOTOOLCHAIN", "local");
+        }
+        workshop.run(&mut command)
+    };
+    let first = match run() {
+        Ok(_) => return Ok(()),
+        Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+        Err(failure) => failure,
+    };
+    match workshop.debian.install(workshop, recipe.packages) {
+        Ok(()) => run().map(drop),
+        Err(Failure::Interrupted) => Err(Failure::Interrupted),
+        Err(failure) => Err(Failure::Unavailable(format!("{first}; {failure}"))),
+    }
+}
+
+/// Whether the program was made after the last change of its source.
+fn is_newer(program: &Path, source: &Path) -> bool {
+    let Some(made) = changed(program) else {
+        return false;
+    };
+    let files: Vec<PathBuf> = match fs::read_dir(source) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => vec![source.to_owned()],
+    };
+    files
+        .iter()
+        .all(|file| changed(file).is_some_and(|changed| changed < made))
+}
+
+fn changed(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).ok()?.modified().ok()
+}
+
+/// What a header says about its version.
+fn preprocessed(
+    workshop: &Workshop,
+    language: &str,
+    include: &str,
+    expression: &str,
+) -> Result<String, Failure> {
+    let probe = workshop.folder.join("native/version-probe");
+    fs::write(&probe, format!("{include}\n{expression}\n"))
+        .map_err(|error| Failure::Broken(error.to_string()))?;
+    let mut command = Command::new("cc");
+    command.args(["-E", "-P", "-x", language]).arg(&probe);
+    let text = workshop.run(&mut command)?;
+    let last = text.lines().next_back().unwrap_or_default();
+    Ok(last.replace([' ', '"'], ""))
+}
+
+fn first_line(workshop: &Workshop, tool: &str) -> Result<String, Failure> {
+    let said = workshop.run(Command::new(tool).arg("--version"))?;
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split(' ').map(OsString::from).collect()
+}

@@ -1,0 +1,246 @@
+//! The block in README.md: the losses in a line each, a compact table, two
+//! pictures.
+//!
+//! A system may have several rows; here it is shown with the best of them at
+//! each workload, which is the fairest to it that a small table can be.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::losses::{self, Rival};
+use super::table::Table;
+use super::{CaseResult, Report, bars, percentiles};
+use crate::figures::Figure;
+use crate::roster::{self, Part};
+use crate::workloads::Workload;
+
+/// Rewrites the block, copies the pictures, and tells which files these are.
+pub(crate) fn update(report: &Report, repository: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    if report.quick || !report.complete {
+        return Err("README.md takes whole sessions only, not quick or interrupted ones".into());
+    }
+    let readme = repository.join("README.md");
+    let text = fs::read_to_string(&readme).map_err(|error| format!("README.md: {error}"))?;
+    let updated = replace_block(&text, &block(report))?;
+
+    let images = repository.join(IMAGES);
+    fs::create_dir_all(&images).map_err(|error| format!("{IMAGES}: {error}"))?;
+    let mut written = Vec::new();
+    for (name, picture) in pictures(report) {
+        let path = images.join(name);
+        fs::write(&path, picture).map_err(|error| format!("{}: {error}", path.display()))?;
+        written.push(path);
+    }
+    fs::write(&readme, updated).map_err(|error| format!("README.md: {error}"))?;
+    written.push(readme);
+    Ok(written)
+}
+
+/// Puts the block between the two markers.
+fn replace_block(text: &str, block: &str) -> Result<String, String> {
+    let missing = || format!("README.md lacks the lines {BEGIN} and {END}");
+    let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    Ok(format!("{before}{BEGIN}\n{block}{END}{after}"))
+}
+
+fn block(report: &Report) -> String {
+    let mut text = String::new();
+    let losses = losses::losses(report);
+    match losses.as_slice() {
+        [] => text += "No peer beats readinto in what was measured.\n",
+        losses => {
+            text += "Where a peer beats readinto:\n\n";
+            for loss in losses {
+                writeln!(text, "- {}", told(loss)).expect("a string takes all");
+            }
+        }
+    }
+    write!(
+        text,
+        "\nThe best row of each system at each workload; bold is the best runtime. ↑ more is \
+         better, ↓ less.\n\n{}",
+        table(report).to_markdown()
+    )
+    .expect("a string takes all");
+    for (name, _) in pictures(report) {
+        let about = match name {
+            BULK_PICTURE => "Throughput of bulk echo, all rows",
+            _ => "Round trips of small frames, alone and beside large ones, all rows",
+        };
+        write!(text, "\n![{about}]({IMAGES}/{name})\n").expect("a string takes all");
+    }
+    let versions: Vec<_> = report
+        .versions
+        .iter()
+        .map(|it| format!("{} {}", it.name, it.version))
+        .collect();
+    write!(
+        text,
+        "\n{}; {}; measured {}. {}.\n",
+        report.machine.describe(),
+        report.method(),
+        report.started.split('T').next().unwrap_or_default(),
+        versions.join(", ")
+    )
+    .expect("a string takes all");
+    text
+}
+
+/// A loss in a line.
+fn told(loss: &Rival) -> String {
+    let show = |spread: Option<crate::figures::Spread>| {
+        spread.map_or(String::new(), |it| loss.figure.show(it.median))
+    };
+    let doubt = match loss.is_certain() {
+        true => "",
+        false => ", not in every round",
+    };
+    format!(
+        "{}: {} has {} against {} ({}; ×{:.2}{doubt})",
+        loss.case.title(),
+        loss.row.row,
+        show(loss.theirs()),
+        show(loss.ours()),
+        loss.figure,
+        loss.advantage.median,
+    )
+}
+
+/// A line per system, a column for each of the telling figures.
+fn table(report: &Report) -> Table {
+    let columns: Vec<(&CaseResult, Figure)> = COLUMNS
+        .iter()
+        .filter_map(|&(workload, label, figure)| {
+            let case = report.cases.iter().find(|it| {
+                it.workload == workload && label.is_none_or(|label| it.label == label)
+            })?;
+            Some((case, figure))
+        })
+        .collect();
+    let mut table = Table::new().text("");
+    for (case, figure) in &columns {
+        let arrow = match figure.more_is_better() {
+            true => '↑',
+            false => '↓',
+        };
+        table = table.number(&format!("{}, {} {arrow}", case.title(), figure.title()));
+    }
+    let bests: Vec<Option<f64>> = columns
+        .iter()
+        .map(|&(case, figure)| best(report, case, figure, |_, part| part != Part::Limit))
+        .collect();
+    for (system, part) in systems(report) {
+        let values: Vec<Option<f64>> = columns
+            .iter()
+            .map(|&(case, figure)| best(report, case, figure, |other, _| other == system))
+            .collect();
+        if values.iter().all(Option::is_none) {
+            continue;
+        }
+        let mut cells = vec![match part {
+            Part::Readinto => format!("**{system}**"),
+            Part::Limit => format!("*{system}*"),
+            Part::Peer => system.to_owned(),
+        }];
+        for ((value, (_, figure)), best) in values.iter().zip(&columns).zip(&bests) {
+            cells.push(match value {
+                None => "–".to_owned(),
+                Some(value) if value.to_bits() == best.unwrap_or(f64::NAN).to_bits() => {
+                    format!("**{}**", figure.show(*value))
+                }
+                Some(value) => figure.show(*value),
+            });
+        }
+        table.push(cells);
+    }
+    table
+}
+
+/// Each system once, in the order of the roster; memcpy is no server.
+fn systems(report: &Report) -> Vec<(&str, Part)> {
+    let mut systems: Vec<(&str, Part)> = Vec::new();
+    for row in &report.rows {
+        let seen = systems.iter().any(|(system, _)| *system == row.system);
+        if !seen && row.name != roster::MEMCPY {
+            systems.push((&row.system, row.part));
+        }
+    }
+    systems
+}
+
+/// The best median among the rows whose system and part are asked for.
+fn best(
+    report: &Report,
+    case: &CaseResult,
+    figure: Figure,
+    asked_for: impl Fn(&str, Part) -> bool,
+) -> Option<f64> {
+    case.ranking(figure)
+        .iter()
+        .find(|(row, _)| {
+            let entry = report.entry(&row.row);
+            row.row != roster::MEMCPY
+                && entry.is_some_and(|entry| asked_for(&entry.system, entry.part))
+        })
+        .map(|(_, spread)| spread.median)
+}
+
+/// The pictures of the block.
+fn pictures(report: &Report) -> Vec<(&'static str, String)> {
+    let largest = report
+        .cases
+        .iter()
+        .rfind(|case| case.workload == Workload::Bulk && !case.rows.is_empty());
+    let bulk = largest.map(|case| (BULK_PICTURE, bars::draw(report, case)));
+    let round_trips = percentiles::draw(report).map(|picture| (percentiles::FILE_NAME, picture));
+    bulk.into_iter().chain(round_trips).collect()
+}
+
+/// What the table shows, where it was measured; the first case if no label is
+/// given.
+const COLUMNS: [(Workload, Option<&str>, Figure); 9] = [
+    (Workload::Bulk, Some("1 MB"), Figure::Rate),
+    (Workload::Bulk, Some("100 MB"), Figure::Rate),
+    (Workload::BulkUnix, Some("100 MB"), Figure::Rate),
+    (Workload::Rtt, None, Figure::Median),
+    (Workload::Fanin, Some("5000 connections"), Figure::FrameRate),
+    (
+        Workload::Pipeline,
+        Some("50 connections × 64"),
+        Figure::FrameRate,
+    ),
+    (Workload::Mixed, None, Figure::P99),
+    (Workload::Mixed, None, Figure::BulkRate),
+    (Workload::Idle, None, Figure::ResidentPerConnection),
+];
+
+const BEGIN: &str = "<!-- peers:begin -->";
+const END: &str = "<!-- peers:end -->";
+const IMAGES: &str = "docs/images";
+const BULK_PICTURE: &str = "bulk.svg";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_block_is_replaced() {
+        let text = "# A\n<!-- peers:begin -->\nold\n<!-- peers:end -->\nrest\n";
+        let updated = replace_block(text, "new\n").unwrap();
+        assert_eq!(
+            updated,
+            "# A\n<!-- peers:begin -->\nnew\n<!-- peers:end -->\nrest\n"
+        );
+        assert_eq!(replace_block(&updated, "new\n").unwrap(), updated);
+    }
+
+    #[test]
+    fn a_readme_without_the_markers_is_left_alone() {
+        for text in ["", "<!-- peers:begin -->", "<!-- peers:end -->"] {
+            assert!(replace_block(text, "new\n").is_err());
+        }
+    }
+}

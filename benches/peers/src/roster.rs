@@ -1,0 +1,354 @@
+//! Who takes part: every row, what it is written in, and what it does.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One way to write an echo server and its client.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// What a user would say that it runs on; several rows may share one.
+    pub(crate) system: &'static str,
+    pub(crate) language: Language,
+    pub(crate) part: Part,
+    /// Packages that its environment must have.
+    pub(crate) needs: &'static [&'static str],
+    pub(crate) skills: Skills,
+    /// One line: how it moves the bytes.
+    pub(crate) does: &'static str,
+}
+
+impl Row {
+    /// Whether a user who writes this means this row, among others perhaps.
+    pub(crate) fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.system == name
+    }
+}
+
+/// What it is written in, hence how it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Language {
+    Python,
+    Rust,
+    C,
+    #[serde(rename = "C++")]
+    Cpp,
+    Go,
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Language::Python => "Python",
+            Language::Rust => "Rust",
+            Language::C => "C",
+            Language::Cpp => "C++",
+            Language::Go => "Go",
+        })
+    }
+}
+
+/// What a row is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Part {
+    /// What this is all about.
+    Readinto,
+    /// What a user could pick instead.
+    Peer,
+    /// No runtime at all: how far the machine can go.
+    Limit,
+}
+
+/// Which verbs a row has, besides `bulk`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Skills {
+    pub(crate) serve: bool,
+    pub(crate) seed: bool,
+}
+
+/// The row that all others are held to.
+pub(crate) const READINTO: &str = "readinto";
+
+/// The row whose client drives every server where the client must not differ.
+pub(crate) const NEUTRAL_CLIENT: &str = "mio-hand-written";
+
+/// The row that copies memory and has no server.
+pub(crate) const MEMCPY: &str = "memcpy";
+
+/// The row with this name.
+pub(crate) fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// Every row, in the order in which they take turns and are shown.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: READINTO,
+        system: "readinto",
+        language: Language::Rust,
+        part: Part::Readinto,
+        needs: &[],
+        skills: SEED,
+        does: "FrameReader into a reused buffer, FrameWriter; default options",
+    },
+    python(
+        "asyncio-protocol",
+        "asyncio",
+        &[],
+        "Protocol: data_received joins the chunks of a frame",
+    ),
+    python(
+        "asyncio-buffered",
+        "asyncio",
+        &[],
+        "BufferedProtocol: the loop receives into the frame's own buffer",
+    ),
+    python(
+        "asyncio-streams",
+        "asyncio",
+        &[],
+        "StreamReader.readexactly, StreamWriter.write and drain",
+    ),
+    python(
+        "uvloop-protocol",
+        "uvloop",
+        &["uvloop"],
+        "as asyncio-protocol, on uvloop",
+    ),
+    python(
+        "uvloop-buffered",
+        "uvloop",
+        &["uvloop"],
+        "as asyncio-buffered, on uvloop",
+    ),
+    python(
+        "uvloop-streams",
+        "uvloop",
+        &["uvloop"],
+        "as asyncio-streams, on uvloop",
+    ),
+    python(
+        "tornado-read-bytes",
+        "tornado",
+        &["tornado"],
+        "IOStream.read_bytes: a fresh bytes object per frame",
+    ),
+    python(
+        "tornado-read-into",
+        "tornado",
+        &["tornado"],
+        "IOStream.read_into a reused buffer",
+    ),
+    python(
+        "curio-readinto",
+        "curio",
+        &["curio"],
+        "stream.readinto a reused buffer",
+    ),
+    python(
+        "trio-receive-some",
+        "trio",
+        &["trio"],
+        "SocketStream.receive_some, joined",
+    ),
+    python(
+        "trio-recv-into",
+        "trio",
+        &["trio"],
+        "trio.socket recv_into a reused buffer",
+    ),
+    python(
+        "python-blocking",
+        "python-blocking",
+        &[],
+        "socket.recv_into a reused buffer and sendall, a thread per connection",
+    ),
+    rust(
+        "tokio-exact",
+        "tokio",
+        SEED,
+        "current-thread; read_exact into a reused buffer, write_all",
+    ),
+    rust(
+        "tokio-exact-tuned",
+        "tokio-tuned",
+        SERVE,
+        "as tokio-exact, with readinto's receive buffer of 2 MiB",
+    ),
+    rust(
+        "tokio-vec",
+        "tokio",
+        SERVE,
+        "current-thread; read_exact into a fresh Vec per frame",
+    ),
+    rust(
+        "tokio-codec-forward",
+        "tokio",
+        SERVE,
+        "LengthDelimitedCodec, stream.forward(sink)",
+    ),
+    rust(
+        "tokio-codec-loop",
+        "tokio",
+        SERVE,
+        "LengthDelimitedCodec, a loop of next and send",
+    ),
+    rust(
+        "smol",
+        "smol",
+        SEED,
+        "one executor thread; read_exact into a reused buffer, write_all",
+    ),
+    rust(
+        "monoio",
+        "monoio",
+        SERVE,
+        "io_uring; read_exact and write_all with a buffer that is lent and returned",
+    ),
+    rust(
+        "compio",
+        "compio",
+        SERVE,
+        "io_uring; read_exact and write_all with a buffer that is lent and returned",
+    ),
+    Row {
+        name: "libuv",
+        system: "libuv",
+        language: Language::C,
+        part: Part::Peer,
+        needs: &[],
+        skills: SERVE,
+        does: "alloc_cb points into the frame's buffer, uv_write",
+    },
+    Row {
+        name: "asio",
+        system: "asio",
+        language: Language::Cpp,
+        part: Part::Peer,
+        needs: &[],
+        skills: SERVE,
+        does: "standalone Asio; async_read into a reused buffer, async_write",
+    },
+    Row {
+        name: "go",
+        system: "go",
+        language: Language::Go,
+        part: Part::Peer,
+        needs: &[],
+        skills: SERVE,
+        does: "net; io.ReadFull into a reused buffer, net.Buffers, a goroutine per connection",
+    },
+    limit(
+        "mio-hand-written",
+        "by-hand",
+        SERVE,
+        "a loop on mio, default sockets, the whole slice per system call",
+    ),
+    limit(
+        "mio-hand-written-tuned",
+        "by-hand-tuned",
+        SERVE,
+        "the same loop with readinto's socket options and chunks",
+    ),
+    limit(
+        "std-blocking",
+        "by-hand",
+        SERVE,
+        "std::net, read_exact and write_all, a thread per connection",
+    ),
+    limit(
+        "std-blocking-tuned",
+        "by-hand-tuned",
+        SERVE,
+        "the same with readinto's socket options",
+    ),
+    limit(
+        MEMCPY,
+        "memcpy",
+        ALONE,
+        "copies the frame in memory, there and back; no sockets",
+    ),
+];
+
+const fn python(
+    name: &'static str,
+    system: &'static str,
+    needs: &'static [&'static str],
+    does: &'static str,
+) -> Row {
+    Row {
+        name,
+        system,
+        language: Language::Python,
+        part: Part::Peer,
+        needs,
+        skills: SEED,
+        does,
+    }
+}
+
+const fn rust(name: &'static str, system: &'static str, skills: Skills, does: &'static str) -> Row {
+    Row {
+        name,
+        system,
+        language: Language::Rust,
+        part: Part::Peer,
+        needs: &[],
+        skills,
+        does,
+    }
+}
+
+const fn limit(
+    name: &'static str,
+    system: &'static str,
+    skills: Skills,
+    does: &'static str,
+) -> Row {
+    Row {
+        part: Part::Limit,
+        ..rust(name, system, skills, does)
+    }
+}
+
+const SEED: Skills = Skills {
+    serve: true,
+    seed: true,
+};
+const SERVE: Skills = Skills {
+    serve: true,
+    seed: false,
+};
+const ALONE: Skills = Skills {
+    serve: false,
+    seed: false,
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_peer_in_rust_has_a_row_and_every_row_in_rust_a_peer() {
+        let rows: BTreeSet<_> = ROWS
+            .iter()
+            .filter(|row| row.language == Language::Rust)
+            .map(|row| row.name)
+            .collect();
+        let peers: BTreeSet<_> = crate::peer::NAMES.iter().copied().collect();
+        assert_eq!(rows, peers);
+    }
+
+    #[test]
+    fn names_are_unique_and_the_special_rows_exist() {
+        let names: BTreeSet<_> = ROWS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ROWS.len());
+        for name in [READINTO, NEUTRAL_CLIENT, MEMCPY] {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+}
