@@ -65,9 +65,9 @@ impl Figure {
     pub(crate) fn show(self, value: f64) -> String {
         let scaled = value * self.scale();
         let digits = match scaled.abs() {
-            size if size >= 100.0 => 0,
+            size if size >= 100.0 || size == 0.0 => 0,
             size if size >= 10.0 => 1,
-            size if size >= 1.0 || size == 0.0 => 2,
+            size if size >= 1.0 => 2,
             _ => 3,
         };
         grouped(&format!("{scaled:.digits$}"))
@@ -191,7 +191,7 @@ mod tests {
             "1\u{202f}234\u{202f}567"
         );
         assert_eq!(Figure::ResidentPerConnection.show(1536.0), "1.50");
-        assert_eq!(Figure::CpuAtRest.show(0.0), "0.00");
+        assert_eq!(Figure::CpuAtRest.show(0.0), "0");
         assert_eq!(Figure::CpuPerFrame.show(0.000_000_25), "0.250");
     }
 }

@@ -5,6 +5,7 @@
 //! Rust and the load generator: it starts itself as a process of its own for
 //! each, so that no two ends ever share a process.
 
+mod background;
 mod cli;
 mod figures;
 mod generator;

@@ -97,7 +97,7 @@ pub(crate) const ROWS: &[Row] = &[
         "asyncio-protocol",
         "asyncio",
         &[],
-        "Protocol: data_received joins the chunks of a frame",
+        "Protocol: data_received collects chunks, joined once the frame is whole",
     ),
     python(
         "asyncio-buffered",
@@ -151,7 +151,7 @@ pub(crate) const ROWS: &[Row] = &[
         "trio-receive-some",
         "trio",
         &["trio"],
-        "SocketStream.receive_some, joined",
+        "SocketStream.receive_some, collected in a bytearray",
     ),
     python(
         "trio-recv-into",
@@ -169,7 +169,7 @@ pub(crate) const ROWS: &[Row] = &[
         "tokio-exact",
         "tokio",
         SEED,
-        "current-thread; read_exact into a reused buffer, write_all",
+        "current-thread; read_exact into a reused buffer, one vectored write",
     ),
     rust(
         "tokio-exact-tuned",
@@ -199,19 +199,19 @@ pub(crate) const ROWS: &[Row] = &[
         "smol",
         "smol",
         SEED,
-        "one executor thread; read_exact into a reused buffer, write_all",
+        "a local executor; read_exact into a reused buffer, one vectored write",
     ),
     rust(
         "monoio",
         "monoio",
         SERVE,
-        "io_uring; read_exact and write_all with a buffer that is lent and returned",
+        "io_uring; read_exact and write_all with one buffer that is lent and returned",
     ),
     rust(
         "compio",
         "compio",
         SERVE,
-        "io_uring; read_exact and write_all with a buffer that is lent and returned",
+        "io_uring; read_exact and write_all with one buffer that is lent and returned",
     ),
     Row {
         name: "libuv",
@@ -220,7 +220,7 @@ pub(crate) const ROWS: &[Row] = &[
         part: Part::Peer,
         needs: &[],
         skills: SERVE,
-        does: "alloc_cb points into the frame's buffer, uv_write",
+        does: "the alloc callback points into the frame's buffer; one uv_write",
     },
     Row {
         name: "asio",
@@ -229,7 +229,7 @@ pub(crate) const ROWS: &[Row] = &[
         part: Part::Peer,
         needs: &[],
         skills: SERVE,
-        does: "standalone Asio; async_read into a reused buffer, async_write",
+        does: "standalone Asio; async_read into a reused buffer, gathering async_write",
     },
     Row {
         name: "go",
@@ -250,7 +250,7 @@ pub(crate) const ROWS: &[Row] = &[
         "mio-hand-written-tuned",
         "by-hand-tuned",
         SERVE,
-        "the same loop with readinto's socket options and chunks",
+        "as mio-hand-written, with readinto's socket options and chunks",
     ),
     limit(
         "std-blocking",
@@ -262,7 +262,7 @@ pub(crate) const ROWS: &[Row] = &[
         "std-blocking-tuned",
         "by-hand-tuned",
         SERVE,
-        "the same with readinto's socket options",
+        "as std-blocking, with readinto's socket options",
     ),
     limit(
         MEMCPY,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
 
+use crate::background::{Background, Watch};
 use crate::cli::Options;
 use crate::interoperation;
 use crate::interrupt::Interrupt;
@@ -66,16 +67,20 @@ fn measure(options: &Options, machine: Machine, prepared: Prepared, progress: &P
     let meeting = options.includes(Workload::Interoperation);
     let planned = planned(&cases, &rows, rounds, meeting, options.quick);
     progress.say(&format!(
-        "{}\n{} rows, {} cases, {} rounds: about {}",
+        "{}\n{} rows, {} cases, {}: about {}",
         machine.describe(),
         rows.len(),
         cases.len(),
-        rounds.total(),
+        match rounds.total() {
+            1 => "1 round".to_owned(),
+            total => format!("{total} rounds"),
+        },
         in_words(planned)
     ));
     progress.plan(planned);
 
     let started = Instant::now();
+    let watch = Watch::start(machine.cores);
     let mut report = Report {
         format: report::FORMAT,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -86,6 +91,7 @@ fn measure(options: &Options, machine: Machine, prepared: Prepared, progress: &P
         thrown_away: rounds.thrown_away,
         placement: site.cores.describe(),
         machine,
+        background: Background::default(),
         versions,
         rows: rows.iter().map(|row| RowEntry::from(*row)).collect(),
         interoperation: Vec::new(),
@@ -110,6 +116,10 @@ fn measure(options: &Options, machine: Machine, prepared: Prepared, progress: &P
     }
     report.complete = !interrupted;
     report.seconds = started.elapsed().as_secs();
+    report.background = watch.read();
+    if let Some(warning) = report.background.warning() {
+        progress.say(&warning);
+    }
     report
 }
 

@@ -38,8 +38,10 @@ pub(super) fn prepare(workshop: &Workshop, rows: &[&Row]) -> Result<Environment,
         }
         known => known?,
     };
+    // A version manager's stand-in would look for it at each start.
+    let real = ask(workshop, system, "import sys; print(sys.executable)")?;
     let plain = |missing| Environment {
-        interpreter: system.to_owned(),
+        interpreter: PathBuf::from(&real),
         version: version.clone(),
         packages: BTreeMap::new(),
         missing,
@@ -167,8 +169,7 @@ fn install(
 
 fn ask_version(workshop: &Workshop, interpreter: &Path) -> Result<String, Failure> {
     const QUESTION: &str = "import platform; print(platform.python_version())";
-    let answer = workshop.run(Command::new(interpreter).args(["-c", QUESTION]))?;
-    Ok(answer.trim().to_owned())
+    ask(workshop, interpreter, QUESTION)
 }
 
 fn ask_packages(
@@ -177,9 +178,14 @@ fn ask_packages(
 ) -> Result<BTreeMap<String, String>, Failure> {
     const QUESTION: &str = "import importlib.metadata as m, json; \
         print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))";
-    let answer = workshop.run(Command::new(interpreter).args(["-c", QUESTION]))?;
+    let answer = ask(workshop, interpreter, QUESTION)?;
     serde_json::from_str(&answer)
         .map_err(|error| Failure::Unavailable(format!("python lists no packages: {error}")))
+}
+
+fn ask(workshop: &Workshop, interpreter: &Path, question: &str) -> Result<String, Failure> {
+    let answer = workshop.run(Command::new(interpreter).args(["-c", question]))?;
+    Ok(answer.trim().to_owned())
 }
 
 /// The package that a line of the requirements pins.

@@ -39,6 +39,13 @@ pub(super) fn draw(report: &Report, case: &CaseResult) -> String {
         let text = Figure::Rate.show(tick);
         svg.text((x, bottom + 18.0), Anchor::Middle, "small", &text);
     }
+    if let Some(ours) = case
+        .row(roster::READINTO)
+        .and_then(|it| it.spread(Figure::Rate))
+    {
+        let x = axis.x(ours.median);
+        svg.dashed((x, TOP - 4.0), (x, bottom + 4.0), OURS, 1.0);
+    }
     for (index, (row, spread)) in ranking.iter().enumerate() {
         let top = TOP + index as f64 * PITCH;
         let middle = top + PITCH / 2.0;
@@ -60,21 +67,16 @@ pub(super) fn draw(report: &Report, case: &CaseResult) -> String {
             }
             after = to;
         }
-        let advantage = case.advantage(row, Figure::Rate);
-        let ratio = advantage.map_or(String::new(), |it| format!("  (×{:.2})", it.median));
+        let ratio = case
+            .advantage(row, Figure::Rate)
+            .filter(|_| row.row != roster::READINTO)
+            .map_or(String::new(), |it| format!("  (×{:.2})", it.median));
         let beyond = match axis.is_beyond(spread.median) {
             true => "→ ",
             false => "",
         };
         let value = format!("{beyond}{}{ratio}", Figure::Rate.show(spread.median));
         svg.text((after + 7.0, baseline), Anchor::Start, class, &value);
-    }
-    if let Some(ours) = case
-        .row(roster::READINTO)
-        .and_then(|it| it.spread(Figure::Rate))
-    {
-        let x = axis.x(ours.median);
-        svg.dashed((x, TOP - 4.0), (x, bottom + 4.0), OURS, 1.0);
     }
     legend(&mut svg, report, case, bottom + 42.0);
     svg.finish(&title)

@@ -19,6 +19,16 @@ impl Rival<'_> {
         self.advantage.least > 1.0
     }
 
+    /// Whether it is better, and how sure that is.
+    pub(super) fn verdict(&self) -> &'static str {
+        match self.advantage.median >= TIE {
+            false => "no",
+            true if self.row.rounds.len() == 1 => "in the one round",
+            true if self.is_certain() => "in every round",
+            true => "in some rounds",
+        }
+    }
+
     pub(super) fn ours(&self) -> Option<Spread> {
         self.case.row(roster::READINTO)?.spread(self.figure)
     }
@@ -29,11 +39,11 @@ impl Rival<'_> {
 }
 
 /// For each figure of each case where a peer beats readinto: the best peer. The
-/// largest loss first.
+/// largest loss first. What rounds to 1.00 is a tie.
 pub(super) fn losses(report: &Report) -> Vec<Rival<'_>> {
     let mut losses: Vec<_> = best(report, Part::Peer)
         .into_iter()
-        .filter(|rival| rival.advantage.median > 1.0)
+        .filter(|rival| rival.advantage.median >= TIE)
         .collect();
     losses.sort_by(|a, b| b.advantage.median.total_cmp(&a.advantage.median));
     losses
@@ -68,3 +78,6 @@ pub(super) fn best(report: &Report, part: Part) -> Vec<Rival<'_>> {
     }
     rivals
 }
+
+/// From here on one is better.
+const TIE: f64 = 1.005;

@@ -37,7 +37,7 @@ fn preamble(report: &Report) -> String {
     let mut text = format!(
         "{}. Measured {} in {}: {}",
         report.machine.describe(),
-        report.started,
+        report.started.replace('T', " ").replace('Z', " UTC"),
         in_words(Duration::from_secs(report.seconds)),
         report.method(),
     );
@@ -51,6 +51,9 @@ fn preamble(report: &Report) -> String {
     if report.quick {
         text += "\n**This was a quick look: few rounds, short ones. It shows what works, not who is \
                  faster.**\n";
+    }
+    if let Some(warning) = report.background.warning() {
+        write!(text, "\n**{warning}**\n").expect("a string takes all");
     }
     if !report.complete {
         text += "\n**This session was interrupted: cases are missing, and the last one may lack \
@@ -98,11 +101,6 @@ fn rivals_table(rivals: &[Rival], whose: &str) -> Table {
         let show = |spread: Option<Spread>| {
             spread.map_or(String::new(), |it| it.show(|n| rival.figure.show(n)))
         };
-        let when = match (rival.is_certain(), rival.advantage.median > 1.0) {
-            (true, _) => "in every round",
-            (false, true) => "in some rounds",
-            (false, false) => "no",
-        };
         table.push(vec![
             rival.case.title(),
             rival.figure.to_string(),
@@ -110,7 +108,7 @@ fn rivals_table(rivals: &[Rival], whose: &str) -> Table {
             rival.row.row.clone(),
             show(rival.theirs()),
             ratio(rival.advantage),
-            when.to_owned(),
+            rival.verdict().to_owned(),
         ]);
     }
     table

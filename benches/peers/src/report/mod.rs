@@ -10,6 +10,8 @@ mod percentiles;
 pub(crate) mod readme;
 mod svg;
 mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 use std::error::Error;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::background::Background;
 use crate::figures::{Figure, Measurement, Spread};
 use crate::interoperation::{Encounter, Outcome};
 use crate::machine::Machine;
@@ -42,6 +45,7 @@ pub(crate) struct Report {
     /// Which core each end had.
     pub(crate) placement: String,
     pub(crate) machine: Machine,
+    pub(crate) background: Background,
     pub(crate) versions: Vec<Version>,
     pub(crate) rows: Vec<RowEntry>,
     pub(crate) interoperation: Vec<Encounter>,

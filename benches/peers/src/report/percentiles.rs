@@ -153,7 +153,8 @@ impl Axis {
     fn ticks(&self) -> Vec<(f64, String)> {
         let decades = (self.most / self.least).log10();
         let digits: &[f64] = match decades {
-            few if few < 2.0 => &[1.0, 2.0, 5.0],
+            few if few < 2.5 => &[1.0, 2.0, 5.0],
+            some if some < 4.5 => &[1.0, 3.0],
             _ => &[1.0],
         };
         (-7..3)

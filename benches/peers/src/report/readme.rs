@@ -48,6 +48,9 @@ fn replace_block(text: &str, block: &str) -> Result<String, String> {
 
 fn block(report: &Report) -> String {
     let mut text = String::new();
+    if let Some(warning) = report.background.warning() {
+        write!(text, "**{warning}**\n\n").expect("a string takes all");
+    }
     let losses = losses::losses(report);
     match losses.as_slice() {
         [] => text += "No peer beats readinto in what was measured.\n",

@@ -123,7 +123,8 @@ fn escaped(text: &str) -> String {
 
 const STYLE: &str = "\
 text{font-family:system-ui,-apple-system,'Segoe UI','Helvetica Neue',Arial,sans-serif;\
-font-size:12.5px;fill:#343a40}\
+font-size:12.5px;fill:#343a40;\
+paint-order:stroke;stroke:#ffffff;stroke-width:2.5px;stroke-linejoin:round}\
 .title{font-size:17px;font-weight:600;fill:#212529}\
 .note{font-size:12px;fill:#6c757d}\
 .small{font-size:11px;fill:#868e96}\

@@ -1,0 +1,166 @@
+//! What is made of the figures.
+
+use super::*;
+use crate::roster;
+
+/// A report of one bulk case: MB/s of each row, round by round.
+fn report(rows: &[(&str, &[f64])]) -> Report {
+    let rounds = rows[0].1.len();
+    let results = rows
+        .iter()
+        .map(|(name, rates)| RowResult {
+            row: (*name).to_owned(),
+            rounds: rates
+                .iter()
+                .map(|rate| Measurement::from([(Figure::Rate, rate * 1e6)]))
+                .collect(),
+        })
+        .collect();
+    Report {
+        format: FORMAT,
+        started: "2025-01-02T03:04:05Z".to_owned(),
+        seconds: 61,
+        complete: true,
+        quick: false,
+        rounds: rounds as u32,
+        thrown_away: 1,
+        placement: "server on core 0, client on core 1".to_owned(),
+        machine: Machine {
+            processor: "A processor".to_owned(),
+            cores: 2,
+            virtual_machine: true,
+            memory_bytes: 8 << 30,
+            kernel: "6.1".to_owned(),
+        },
+        background: Background::default(),
+        versions: vec![Version::new("tokio", "1.2.3")],
+        rows: rows
+            .iter()
+            .map(|(name, _)| RowEntry::from(roster::find(name).expect("a row")))
+            .collect(),
+        interoperation: Vec::new(),
+        cases: vec![CaseResult {
+            workload: Workload::Bulk,
+            label: "100 MB".to_owned(),
+            columns: vec![Figure::Rate],
+            judged: vec![Figure::Rate],
+            rows: results,
+        }],
+        notes: Vec::new(),
+    }
+}
+
+#[test]
+fn ratios_are_taken_within_rounds() {
+    let report = report(&[("readinto", &[1.0, 2.0, 4.0]), ("smol", &[2.0, 2.0, 2.0])]);
+    let case = &report.cases[0];
+    let ratio = case.advantage(&case.rows[1], Figure::Rate).unwrap();
+    assert_eq!((ratio.least, ratio.median, ratio.most), (0.5, 1.0, 2.0));
+}
+
+#[test]
+fn losses_come_first_and_name_the_best_peer() {
+    let report = report(&[
+        ("readinto", &[1000.0, 1000.0]),
+        ("smol", &[1100.0, 1100.0]),
+        ("go", &[1500.0, 900.0]),
+        ("std-blocking", &[3000.0, 3000.0]),
+        ("memcpy", &[9000.0, 9000.0]),
+    ]);
+    let told = markdown::render(&report);
+    let place = |line: &str| {
+        told.find(line)
+            .unwrap_or_else(|| panic!("{line} is not in {told}"))
+    };
+    let loss = place(
+        "| bulk, 100 MB | MB/s | 1000 | go | 1200 (900–1500) | 1.20 (0.90–1.50) | in some rounds |",
+    );
+    let limit =
+        place("| bulk, 100 MB | MB/s | 1000 | std-blocking | 3000 | 3.00 | in every round |");
+    let tables = place("\n## bulk\n");
+    assert!(loss < limit && limit < tables, "{told}");
+}
+
+#[test]
+fn a_tie_is_no_loss_and_a_report_without_losses_says_so() {
+    let report = report(&[("readinto", &[1000.0]), ("smol", &[1004.0])]);
+    assert!(losses::losses(&report).is_empty());
+    assert!(markdown::render(&report).contains("Nowhere: no peer"));
+}
+
+#[test]
+fn a_row_that_lacks_rounds_is_compared_in_those_that_it_has() {
+    let report = report(&[("readinto", &[1.0, 2.0, 4.0]), ("smol", &[3.0])]);
+    let case = &report.cases[0];
+    let ratio = case.advantage(&case.rows[1], Figure::Rate).unwrap();
+    assert_eq!((ratio.least, ratio.most), (3.0, 3.0));
+}
+
+#[test]
+fn failures_and_quick_looks_are_told() {
+    let mut report = report(&[("readinto", &[1.0])]);
+    assert!(!report.has_failures());
+    let smol = roster::find("smol").unwrap();
+    let failure = Failure::Unavailable("no io_uring".to_owned());
+    report.notes.push(Note::of_row(smol, &failure));
+    assert!(!report.has_failures(), "a skipped row is none");
+    let failure = Failure::Broken("an answer of wrong bytes".to_owned());
+    report.notes.push(Note::of_row(smol, &failure));
+    assert!(report.has_failures());
+    report.quick = true;
+    let told = markdown::render(&report);
+    for line in [
+        "- skipped: smol: no io_uring",
+        "- failed: smol: an answer of wrong bytes",
+        "This was a quick look",
+    ] {
+        assert!(told.contains(line), "{line} is not in {told}");
+    }
+}
+
+#[test]
+fn a_report_is_read_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = report(&[("readinto", &[1.0, 2.0]), ("smol", &[3.0, 4.0])]);
+    let files = write(&report, folder.path()).unwrap();
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| file.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["report.json", "report.md", "bulk-100MB.svg"]);
+    let read = json::read(folder.path()).unwrap();
+    assert_eq!(json::render(&read).unwrap(), json::render(&report).unwrap());
+}
+
+#[test]
+fn the_block_in_readme_is_made_of_whole_sessions_only() {
+    let repository = tempfile::tempdir().unwrap();
+    let readme = repository.path().join("README.md");
+    let before = "top\n<!-- peers:begin -->\nold\n<!-- peers:end -->\nbottom\n";
+    fs::write(&readme, before).unwrap();
+    let mut report = report(&[
+        ("readinto", &[1000.0, 1000.0]),
+        ("tokio-exact", &[1100.0, 1100.0]),
+        ("tokio-vec", &[700.0, 700.0]),
+        ("mio-hand-written", &[2000.0, 2000.0]),
+    ]);
+
+    report.quick = true;
+    assert!(readme::update(&report, repository.path()).is_err());
+    assert_eq!(fs::read_to_string(&readme).unwrap(), before);
+
+    report.quick = false;
+    let files = readme::update(&report, repository.path()).unwrap();
+    assert!(files.contains(&repository.path().join("docs/images/bulk.svg")));
+    let after = fs::read_to_string(&readme).unwrap();
+    assert!(after.starts_with("top\n<!-- peers:begin -->\n"), "{after}");
+    assert!(after.ends_with("<!-- peers:end -->\nbottom\n"), "{after}");
+    for line in [
+        "- bulk, 100 MB: tokio-exact has 1100 against 1000 (MB/s; ×1.10)",
+        "| **readinto** | 1000 |",
+        "| tokio | **1100** |",
+        "| *by-hand* | 2000 |",
+    ] {
+        assert!(after.contains(line), "{line} is not in {after}");
+    }
+}
