@@ -11,6 +11,7 @@ mod smol;
 mod std_blocking;
 mod tokio_codec;
 mod tokio_exact;
+mod tuning;
 
 use std::error::Error;
 use std::io;
@@ -20,7 +21,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use client::Job;
 pub(crate) use client::{payload, report, wait_for_the_word};
-pub(crate) use framing::Prefix;
+pub(crate) use framing::{Connected, Prefix};
+use tuning::Tuning;
 
 /// What a row is started to do.
 #[derive(Debug, Subcommand)]
@@ -132,13 +134,6 @@ enum Row {
     Memcpy,
 }
 
-/// Whether a row's sockets are as the kernel makes them, or as readinto does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tuning {
-    Default,
-    AsReadinto,
-}
-
 impl Row {
     fn serve(self, listen: &str, prefix: Prefix) -> io::Result<()> {
         match self {
@@ -199,8 +194,3 @@ pub(crate) fn raise_descriptor_limit() {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
-
-/// The first of the options that readinto sets: see `src/stream/options.rs`.
-const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
-/// The same for a Unix socket.
-const UNIX_SEND_BUFFER: usize = 1024 * 1024;

@@ -52,7 +52,9 @@ async fn complain<S: AsyncReadRent + AsyncWriteRent>(stream: S, prefix: Prefix) 
 }
 
 async fn echo<S: AsyncReadRent + AsyncWriteRent>(mut stream: S, prefix: Prefix) -> io::Result<()> {
-    let mut frame = vec![0; 4096];
+    // Room for any prefix. The rest comes with a frame: an idle connection holds
+    // no more than it was sent.
+    let mut frame = vec![0; 8];
     loop {
         match receive(&mut stream, prefix, &mut frame).await {
             Err(error) if is_end(&error) => return Ok(()),

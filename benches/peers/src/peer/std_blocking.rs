@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::Tuning;
 use super::client::{Job, Wire};
 use super::framing::{Bound, Connected, Prefix, is_end};
 use super::memcpy::blocking;
-use super::{RECEIVE_BUFFER, Tuning, UNIX_SEND_BUFFER};
 
 /// The verb `serve`.
 pub(super) fn serve(listen: &str, prefix: Prefix, tuning: Tuning) -> io::Result<()> {
@@ -123,16 +123,9 @@ impl<S: Read + Write> Wire for Blocking<S> {
 }
 
 fn tune(stream: &Connected, tuning: Tuning) -> io::Result<()> {
-    match (stream, tuning) {
-        (Connected::Tcp(stream), Tuning::Default) => stream.set_nodelay(true),
-        (Connected::Tcp(stream), Tuning::AsReadinto) => {
-            stream.set_nodelay(true)?;
-            SockRef::from(stream).set_recv_buffer_size(RECEIVE_BUFFER)
-        }
-        (Connected::Unix(_), Tuning::Default) => Ok(()),
-        (Connected::Unix(stream), Tuning::AsReadinto) => {
-            SockRef::from(stream).set_send_buffer_size(UNIX_SEND_BUFFER)
-        }
+    match stream {
+        Connected::Tcp(stream) => tuning.apply(&SockRef::from(stream)),
+        Connected::Unix(stream) => tuning.apply(&SockRef::from(stream)),
     }
 }
 

@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 
+use super::Tuning;
 use super::client::{self, Job, Wire};
 use super::framing::{Bound, Connected, Prefix, is_end};
-use super::{RECEIVE_BUFFER, Tuning, UNIX_SEND_BUFFER};
 
 /// Where a payload goes.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,15 @@ pub(super) enum Style {
     Reused(Tuning),
     /// Into a new `Vec` per frame.
     Fresh,
+}
+
+impl Style {
+    fn tuning(self) -> Tuning {
+        match self {
+            Style::Reused(tuning) => tuning,
+            Style::Fresh => Tuning::Default,
+        }
+    }
 }
 
 /// The runtime of all tokio rows.
@@ -36,10 +45,7 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
                 let listener = TcpListener::from_std(listener)?;
                 loop {
                     let (stream, _) = listener.accept().await?;
-                    stream.set_nodelay(true)?;
-                    if let Style::Reused(Tuning::AsReadinto) = style {
-                        SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER)?;
-                    }
+                    style.tuning().apply(&SockRef::from(&stream))?;
                     tokio::spawn(complain(stream, prefix, style));
                 }
             }
@@ -47,9 +53,7 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
                 let listener = UnixListener::from_std(listener)?;
                 loop {
                     let (stream, _) = listener.accept().await?;
-                    if let Style::Reused(Tuning::AsReadinto) = style {
-                        SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
-                    }
+                    style.tuning().apply(&SockRef::from(&stream))?;
                     tokio::spawn(complain(stream, prefix, style));
                 }
             }
@@ -90,20 +94,15 @@ where
 /// The verb `bulk`.
 pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, style: Style) -> io::Result<()> {
     let stream = Connected::to(connect)?.nonblocking()?;
-    let tuned = matches!(style, Style::Reused(Tuning::AsReadinto));
     runtime()?.block_on(async {
         match stream {
             Connected::Tcp(stream) => {
-                if tuned {
-                    SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER)?;
-                }
+                style.tuning().apply(&SockRef::from(&stream))?;
                 let stream = TcpStream::from_std(stream)?;
                 job.ship(&mut Exact::new(stream, prefix, job, style)).await
             }
             Connected::Unix(stream) => {
-                if tuned {
-                    SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
-                }
+                style.tuning().apply(&SockRef::from(&stream))?;
                 let stream = UnixStream::from_std(stream)?;
                 job.ship(&mut Exact::new(stream, prefix, job, style)).await
             }

@@ -1,0 +1,164 @@
+//! One connection with one frame under way, and perhaps a second that moves
+//! large frames.
+//!
+//! It spins, so that its own waking up is no part of a round trip. What it does
+//! for the large frames it does in short steps, so that the answer to a small
+//! one is not noticed late.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use super::Figures;
+use super::connection::Connection;
+use super::crowd::{PATIENCE, silent};
+use super::frames::Frames;
+use super::goal::Goal;
+use super::latency::RoundTrips;
+
+/// The connection whose round trips are measured, and the second one.
+pub(super) struct Solo {
+    poll: Poll,
+    events: Events,
+    small: Lane,
+    bulk: Option<Lane>,
+    block: Vec<u8>,
+}
+
+/// A connection with frames of its own.
+struct Lane {
+    connection: Connection,
+    frames: Frames,
+    /// Whether the next frame follows each answer.
+    goes_on: bool,
+}
+
+impl Lane {
+    fn open(address: &str, number: u32, size: usize, poll: &Poll) -> io::Result<Lane> {
+        Ok(Lane {
+            connection: Connection::open(address, number, poll.registry())?,
+            frames: Frames::new(size),
+            goes_on: false,
+        })
+    }
+
+    fn step(&mut self, block: &mut [u8]) -> io::Result<()> {
+        if self.goes_on && self.connection.under_way() == 0 {
+            self.connection.ask(1);
+        }
+        self.connection.step(&mut self.frames, block)
+    }
+
+    /// Bytes that have gone out, and bytes that have come back.
+    fn moved(&self) -> (u64, u64) {
+        self.connection.moved(&self.frames)
+    }
+}
+
+impl Solo {
+    /// Opens the connections, and exchanges some frames on each.
+    pub(super) fn open(address: &str, size: usize, bulk_size: Option<usize>) -> io::Result<Solo> {
+        let poll = Poll::new()?;
+        let mut solo = Solo {
+            small: Lane::open(address, SMALL, size, &poll)?,
+            bulk: bulk_size
+                .map(|size| Lane::open(address, BULK, size, &poll))
+                .transpose()?,
+            poll,
+            events: Events::with_capacity(4),
+            block: vec![0; BLOCK],
+        };
+        for _ in 0..WARM_UP {
+            solo.small.connection.ask(1);
+            solo.spin(|solo| Some(&solo.small))?;
+        }
+        if let Some(bulk) = &mut solo.bulk {
+            bulk.connection.ask(1);
+            solo.spin(|solo| solo.bulk.as_ref())?;
+        }
+        Ok(solo)
+    }
+
+    /// Measures round trips until the goal is reached.
+    pub(super) fn measure(&mut self, goal: Goal) -> Result<Figures, Box<dyn Error>> {
+        let mut round_trips = RoundTrips::new()?;
+        let moved_before = self.bulk.as_ref().map(Lane::moved);
+        if let Some(bulk) = &mut self.bulk {
+            bulk.goes_on = true;
+        }
+        let mut frames = 0;
+        let start = Instant::now();
+        let deadline = goal.deadline(start);
+        let end = loop {
+            let asked = Instant::now();
+            self.small.connection.ask(1);
+            self.spin(|solo| Some(&solo.small))?;
+            let answered = Instant::now();
+            round_trips.record(answered - asked);
+            frames += 1;
+            let is_over = deadline.is_some_and(|deadline| answered >= deadline);
+            if is_over || frames >= goal.frames() {
+                break answered;
+            }
+        };
+        let moved = self.bulk.as_ref().map(Lane::moved);
+        Ok(Figures {
+            seconds: (end - start).as_secs_f64(),
+            frames,
+            latency_ns: Some(round_trips.percentiles()),
+            // What has gone there and not come back counts half.
+            bulk_bytes: moved
+                .zip(moved_before)
+                .map(|((out, back), before)| (out - before.0).midpoint(back - before.1)),
+        })
+    }
+
+    /// Takes turns until all frames of a lane are answered.
+    fn spin(&mut self, lane: impl Fn(&Solo) -> Option<&Lane>) -> io::Result<()> {
+        let start = Instant::now();
+        let mut turns = 0_u32;
+        while lane(self).is_some_and(|lane| lane.connection.under_way() > 0) {
+            self.turn()?;
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(BETWEEN_LOOKS) && start.elapsed() > PATIENCE {
+                return Err(silent());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is asked, looks at what the kernel has, and takes it.
+    fn turn(&mut self) -> io::Result<()> {
+        self.small.step(&mut self.block)?;
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        for event in &self.events {
+            let lane = match &mut self.bulk {
+                Some(bulk) if event.token().0 == BULK as usize => bulk,
+                _ => &mut self.small,
+            };
+            lane.connection.note(event);
+        }
+        self.small.step(&mut self.block)?;
+        match &mut self.bulk {
+            Some(bulk) => bulk.step(&mut self.block),
+            None => Ok(()),
+        }
+    }
+}
+
+const SMALL: u32 = 0;
+const BULK: u32 = 1;
+
+/// Small frames before the clock.
+const WARM_UP: u32 = 200;
+
+/// What one call is given: some ten microseconds of work.
+const BLOCK: usize = 64 * 1024;
+
+/// Turns between two looks at the clock.
+const BETWEEN_LOOKS: u32 = 1 << 16;

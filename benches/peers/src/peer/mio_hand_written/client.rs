@@ -1,0 +1,176 @@
+//! The end that is timed: one socket and its poll.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{SockRef, Socket};
+
+use super::limits::{Company, Limits};
+use crate::peer::Tuning;
+use crate::peer::client::{Job, Wire};
+use crate::peer::framing::{Connected, Prefix};
+
+/// A connection to a server.
+pub(super) struct Client {
+    socket: Socket,
+    prefix: Prefix,
+    limits: Limits,
+    poll: Poll,
+    events: Events,
+    readable: bool,
+    /// Reported once, so it is kept.
+    read_closed: bool,
+    writable: bool,
+    frame: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    /// Of a connected socket that does not block.
+    pub(super) fn new(
+        connected: Connected,
+        prefix: Prefix,
+        job: &Job,
+        tuning: Tuning,
+    ) -> io::Result<Client> {
+        let socket: Socket = match connected {
+            Connected::Tcp(stream) => OwnedFd::from(stream).into(),
+            Connected::Unix(stream) => OwnedFd::from(stream).into(),
+        };
+        tuning.apply(&SockRef::from(&socket))?;
+        let poll = Poll::new()?;
+        poll.registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Token(0),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        Ok(Client {
+            limits: Limits::of(tuning, &socket)?,
+            socket,
+            prefix,
+            poll,
+            events: Events::with_capacity(4),
+            readable: true,
+            read_closed: false,
+            writable: true,
+            frame: job.payload.clone(),
+            answer: vec![0; job.payload.len()],
+        })
+    }
+
+    /// Sends prefix and payload.
+    fn send(&mut self) -> io::Result<()> {
+        let size = self.prefix.size();
+        let header = self.prefix.encode(self.frame.len());
+        let total = size + self.frame.len();
+        let mut sent = 0;
+        while sent < total {
+            if !self.writable {
+                self.wait()?;
+                continue;
+            }
+            let len = self
+                .limits
+                .send(&self.socket, total - sent, Company::Alone)?;
+            let result = match sent.checked_sub(size) {
+                Some(start) => self.socket.send(&self.frame[start..][..len]),
+                None => {
+                    let header = &header[sent..size];
+                    let payload = &self.frame[..len - header.len()];
+                    self.socket
+                        .send_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
+                }
+            };
+            match result {
+                Ok(moved) => {
+                    sent += moved;
+                    self.writable = moved == len;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives prefix and payload. The length is known, so that both can come
+    /// in one call.
+    fn receive(&mut self) -> io::Result<()> {
+        let size = self.prefix.size();
+        let mut header = [0; 8];
+        let total = size + self.answer.len();
+        let mut filled = 0;
+        while filled < total {
+            if !self.readable && !self.read_closed {
+                self.wait()?;
+                continue;
+            }
+            let len = self.limits.receive(total - filled, Company::Alone);
+            let result = match filled.checked_sub(size) {
+                Some(start) => (&self.socket).read(&mut self.answer[start..][..len]),
+                None => {
+                    let header = &mut header[filled..size];
+                    let payload = &mut self.answer[..len - header.len()];
+                    (&self.socket)
+                        .read_vectored(&mut [IoSliceMut::new(header), IoSliceMut::new(payload)])
+                }
+            };
+            match result {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(moved) => {
+                    let had_prefix = filled >= size;
+                    filled += moved;
+                    self.readable = moved == len;
+                    if !had_prefix && filled >= size {
+                        self.check_length(self.prefix.decode(&header)?)?;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    self.read_closed = false;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, len: usize) -> io::Result<()> {
+        if len == self.answer.len() {
+            return Ok(());
+        }
+        let sent = self.frame.len();
+        Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("an answer of wrong length: {len} bytes to a frame of {sent}"),
+        ))
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        for event in &self.events {
+            self.readable |= event.is_readable() || event.is_error();
+            self.read_closed |= event.is_read_closed();
+            self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        }
+        Ok(())
+    }
+}
+
+impl Wire for Client {
+    async fn exchange(&mut self) -> io::Result<()> {
+        self.send()?;
+        self.receive()
+    }
+
+    fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+}

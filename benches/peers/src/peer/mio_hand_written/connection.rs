@@ -1,0 +1,237 @@
+//! One connection of the server.
+
+use std::io::{self, ErrorKind, Read};
+use std::mem;
+
+use mio::event::Event;
+use socket2::Socket;
+
+use super::limits::{Company, Limits};
+use crate::peer::framing::Prefix;
+
+/// A socket, what is known of it, and the frame that it is at.
+pub(super) struct Connection {
+    socket: Socket,
+    prefix: Prefix,
+    limits: Limits,
+    readable: bool,
+    /// Reported once, so it is kept.
+    read_closed: bool,
+    writable: bool,
+    /// Whether it is in the server's queue.
+    pub(super) queued: bool,
+    /// The first bytes of a frame that is not complete. Before them, an answer
+    /// that has not been sent.
+    store: Vec<u8>,
+    /// How many bytes of `store` are filled.
+    filled: usize,
+    /// How many of those are the answer, none if there is none.
+    answer: usize,
+    /// How many bytes of the answer have been sent.
+    sent: usize,
+}
+
+/// Why a turn is over.
+pub(super) enum TurnEnd {
+    /// The kernel has no more, or takes no more.
+    Blocked,
+    /// It has had its share.
+    Spent,
+    /// The peer has ended the connection between two frames.
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, prefix: Prefix, limits: Limits) -> Connection {
+        Connection {
+            socket,
+            prefix,
+            limits,
+            readable: true,
+            read_closed: false,
+            writable: true,
+            queued: false,
+            store: Vec::new(),
+            filled: 0,
+            answer: 0,
+            sent: 0,
+        }
+    }
+
+    pub(super) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_error();
+        self.read_closed |= event.is_read_closed();
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+    }
+
+    /// Receives and answers as far as it goes.
+    ///
+    /// `block` is everybody's: it holds nothing between two turns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket; `InvalidData` for a frame above the limit;
+    /// `UnexpectedEof` for one that is cut off.
+    pub(super) fn take_turn(&mut self, block: &mut [u8], company: Company) -> io::Result<TurnEnd> {
+        let mut left = self.limits.turn(company);
+        for _ in 0..MOST_CALLS {
+            let moved = match self.answer {
+                0 => self.receive_some(block, company)?,
+                _ => self.send_stored(company)?,
+            };
+            match moved {
+                None => return Ok(TurnEnd::Blocked),
+                Some(0) if self.filled == 0 => return Ok(TurnEnd::Closed),
+                Some(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Some(moved) if moved < left => left -= moved,
+                Some(_) => return Ok(TurnEnd::Spent),
+            }
+        }
+        Ok(TurnEnd::Spent)
+    }
+
+    /// One call that receives, and what follows from it.
+    fn receive_some(&mut self, block: &mut [u8], company: Company) -> io::Result<Option<usize>> {
+        if !self.readable && !self.read_closed {
+            return Ok(None);
+        }
+        match self.needed()? {
+            needed if needed > block.len() => self.receive_stored(needed, company),
+            _ => self.receive_ahead(block, company),
+        }
+    }
+
+    /// How long the frame is that has begun to arrive, as far as that is known.
+    fn needed(&self) -> io::Result<usize> {
+        let size = self.prefix.size();
+        if self.filled < size {
+            return Ok(size);
+        }
+        Ok(size + self.prefix.decode(&self.store)?)
+    }
+
+    /// Receives into the shared block, and answers from there what is complete.
+    fn receive_ahead(&mut self, block: &mut [u8], company: Company) -> io::Result<Option<usize>> {
+        block[..self.filled].copy_from_slice(&self.store[..self.filled]);
+        let received = match self.receive(&mut block[self.filled..])? {
+            Some(received) if received > 0 => received,
+            nothing => return Ok(nothing),
+        };
+        let arrived = &block[..self.filled + received];
+        let answer = self.complete(arrived)?;
+        let mut sent = 0;
+        while sent < answer {
+            match self.send(&arrived[sent..answer], company)? {
+                Some(moved) => sent += moved,
+                None => break,
+            }
+        }
+        self.keep(&arrived[sent..], answer - sent);
+        Ok(Some(received))
+    }
+
+    /// How many of these bytes are whole frames.
+    fn complete(&self, arrived: &[u8]) -> io::Result<usize> {
+        let size = self.prefix.size();
+        let mut end = 0;
+        while arrived.len() - end >= size {
+            let frame = size + self.prefix.decode(&arrived[end..])?;
+            if arrived.len() - end < frame {
+                break;
+            }
+            end += frame;
+        }
+        Ok(end)
+    }
+
+    /// Stores what could be neither sent nor answered yet.
+    fn keep(&mut self, rest: &[u8], answer: usize) {
+        if self.store.len() < rest.len() {
+            self.store.resize(rest.len(), 0);
+        }
+        self.store[..rest.len()].copy_from_slice(rest);
+        self.filled = rest.len();
+        self.answer = answer;
+        self.sent = 0;
+    }
+
+    /// Receives more of a frame that is too long for the shared block, and
+    /// nothing behind it.
+    fn receive_stored(&mut self, needed: usize, company: Company) -> io::Result<Option<usize>> {
+        if self.store.len() < needed {
+            self.store.resize(needed, 0);
+        }
+        let len = self.limits.receive(needed - self.filled, company);
+        let mut store = mem::take(&mut self.store);
+        let received = self.receive(&mut store[self.filled..][..len]);
+        self.store = store;
+        if let Ok(Some(received)) = received {
+            self.filled += received;
+            if self.filled == needed {
+                self.answer = needed;
+            }
+        }
+        received
+    }
+
+    /// Sends more of an answer that was stored.
+    fn send_stored(&mut self, company: Company) -> io::Result<Option<usize>> {
+        let store = mem::take(&mut self.store);
+        let sent = self.send(&store[self.sent..self.answer], company);
+        self.store = store;
+        if let Ok(Some(moved)) = sent {
+            self.sent += moved;
+            if self.sent == self.answer {
+                self.store.copy_within(self.answer..self.filled, 0);
+                self.filled -= self.answer;
+                self.answer = 0;
+                self.sent = 0;
+            }
+        }
+        sent
+    }
+
+    /// One call. `None` if nothing is there, 0 at the end of the stream.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match (&self.socket).read(buffer) {
+                Ok(received) => {
+                    self.readable = received == buffer.len();
+                    return Ok(Some(received));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    self.read_closed = false;
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One call. `None` if there is no room.
+    fn send(&mut self, bytes: &[u8], company: Company) -> io::Result<Option<usize>> {
+        if !self.writable {
+            return Ok(None);
+        }
+        let len = self.limits.send(&self.socket, bytes.len(), company)?;
+        loop {
+            match self.socket.send(&bytes[..len]) {
+                Ok(sent) => {
+                    self.writable = sent == len;
+                    return Ok(Some(sent));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Of one turn, however few bytes they move.
+const MOST_CALLS: usize = 128;

@@ -1,0 +1,73 @@
+//! How much one system call is given, and how much one connection may move
+//! before the others have their turn.
+
+use std::io;
+
+use socket2::{Domain, Socket};
+
+use crate::peer::Tuning;
+
+/// The limits on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// All that remains is given to each call.
+    WholeSlice,
+    /// readinto's, on TCP: calls are cut, to whole segments when sending.
+    Segments,
+    /// readinto's, on a Unix socket: calls are cut.
+    Chunks,
+}
+
+/// Whether other connections wait for the end of this one's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    Others,
+}
+
+impl Limits {
+    pub(super) fn of(tuning: Tuning, socket: &Socket) -> io::Result<Limits> {
+        Ok(match tuning {
+            Tuning::Default => Limits::WholeSlice,
+            Tuning::AsReadinto if socket.local_addr()?.domain() == Domain::UNIX => Limits::Chunks,
+            Tuning::AsReadinto => Limits::Segments,
+        })
+    }
+
+    /// How many bytes a connection may move in one turn.
+    pub(super) fn turn(self, company: Company) -> usize {
+        match (self, company) {
+            (Limits::WholeSlice, _) => usize::MAX,
+            (_, Company::Alone) => ALONE,
+            (_, Company::Others) => SHARED,
+        }
+    }
+
+    /// How many of `rest` bytes the next call that receives is given.
+    pub(super) fn receive(self, rest: usize, company: Company) -> usize {
+        rest.min(self.turn(company))
+    }
+
+    /// How many of `rest` bytes the next call that sends is given.
+    ///
+    /// A segment's length is asked for each time, since it doubles with the
+    /// first answer of a connection.
+    pub(super) fn send(self, socket: &Socket, rest: usize, company: Company) -> io::Result<usize> {
+        let limit = match self {
+            Limits::WholeSlice => return Ok(rest),
+            Limits::Segments => self.turn(company),
+            Limits::Chunks => SHARED,
+        };
+        if rest <= limit || self == Limits::Chunks {
+            return Ok(rest.min(limit));
+        }
+        let segment = (socket.tcp_mss()? as usize).clamp(1, limit);
+        Ok(limit / segment * segment)
+    }
+}
+
+/// Of one turn while nobody else waits.
+const ALONE: usize = 1024 * 1024;
+
+/// Of one turn otherwise, and of one send on a Unix socket.
+const SHARED: usize = 256 * 1024;
