@@ -3,7 +3,7 @@
 import curio
 from curio.io import Socket
 
-from framing import Job, Prefix, announce, connect, listen, seed, without_delay
+from framing import SMALL, Job, Prefix, announce, connect, listen, seed, without_delay
 
 
 class Row:
@@ -69,7 +69,11 @@ class Wire:
         return payload
 
     async def send(self, payload):
-        await self.stream.writelines([self.prefix.encode(len(payload)), payload])
+        header = self.prefix.encode(len(payload))
+        if len(payload) <= SMALL:
+            await self.stream.write(header + payload)
+        else:
+            await self.stream.writelines([header, payload])
 
 
 async def accept_all(listener, prefix):

@@ -11,6 +11,9 @@ import time
 
 MAX_FRAME = 256 << 20
 
+# Joining header and payload costs less than a second system call up to here.
+SMALL = 16 * 1024
+
 
 class Prefix:
     """The length before each frame: u32be or u64le."""

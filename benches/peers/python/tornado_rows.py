@@ -3,8 +3,9 @@
 import asyncio
 
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.tcpserver import TCPServer
 
-from framing import MAX_FRAME, Job, Prefix, announce, connect, listen, seed
+from framing import MAX_FRAME, SMALL, Job, Prefix, announce, connect, listen, seed
 
 
 class Row:
@@ -15,13 +16,15 @@ class Row:
         async def main():
             listener = listen(options.listen)
             announce(listener)
-            await self.accept_all(listener, options.prefix)
+            self.start(listener, options.prefix)
+            await asyncio.Event().wait()
 
         asyncio.run(main())
 
     def bulk(self, options):
         async def main():
-            wire = Wire(connect(options.connect), options.prefix, self.style)
+            stream = IOStream(connect(options.connect), max_buffer_size=ROOM)
+            wire = Wire(stream, options.prefix, self.style)
 
             async def exchange(payload):
                 await wire.send(payload)
@@ -35,11 +38,12 @@ class Row:
         async def main():
             prefix = Prefix("u64le")
             listener = listen("127.0.0.1:0")
-            accepting = asyncio.create_task(self.accept_all(listener, prefix))
+            server = self.start(listener, prefix)
             host, port = listener.getsockname()
 
             async def iteration(header, payload):
-                wire = Wire(connect(f"{host}:{port}"), prefix, self.style)
+                stream = IOStream(connect(f"{host}:{port}"), max_buffer_size=ROOM)
+                wire = Wire(stream, prefix, self.style)
                 wire.stream.write(header)
                 await wire.stream.write(payload)
                 answer = await wire.receive()
@@ -47,27 +51,44 @@ class Row:
                 return answer
 
             await seed(options, iteration)
-            accepting.cancel()
+            server.stop()
 
         asyncio.run(main())
 
-    async def accept_all(self, listener, prefix):
-        loop = asyncio.get_running_loop()
+    def start(self, listener, prefix):
         listener.setblocking(False)
-        echoes = set()
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            task = asyncio.create_task(echo(Wire(connection, prefix, self.style)))
-            echoes.add(task)
-            task.add_done_callback(echoes.discard)
+        server = Echo(prefix, self.style)
+        server.add_socket(listener)
+        return server
+
+
+# What a stream may hold.
+ROOM = 2 * MAX_FRAME
+
+
+class Echo(TCPServer):
+    """Whole frames, one after the other."""
+
+    def __init__(self, prefix, style):
+        super().__init__(max_buffer_size=ROOM)
+        self.prefix = prefix
+        self.style = style
+
+    async def handle_stream(self, stream, address):
+        wire = Wire(stream, self.prefix, self.style)
+        try:
+            while True:
+                await wire.send(await wire.receive())
+        except (StreamClosedError, OSError, ValueError):
+            stream.close()  # of this connection only
 
 
 class Wire:
     """Frames over an IOStream."""
 
-    def __init__(self, connection, prefix, style):
-        self.stream = IOStream(connection, max_buffer_size=2 * MAX_FRAME)
-        if connection.family.name != "AF_UNIX":
+    def __init__(self, stream, prefix, style):
+        self.stream = stream
+        if stream.socket.family.name != "AF_UNIX":
             self.stream.set_nodelay(True)
         self.prefix = prefix
         self.style = style
@@ -84,13 +105,9 @@ class Wire:
         return self.buffer
 
     async def send(self, payload):
-        self.stream.write(self.prefix.encode(len(payload)))
-        await self.stream.write(memoryview(payload))
-
-
-async def echo(wire):
-    try:
-        while True:
-            await wire.send(await wire.receive())
-    except (StreamClosedError, OSError, ValueError):
-        wire.stream.close()  # of this connection only
+        header = self.prefix.encode(len(payload))
+        if len(payload) <= SMALL:
+            await self.stream.write(header + payload)
+        else:
+            self.stream.write(header)
+            await self.stream.write(memoryview(payload))

@@ -2,7 +2,7 @@
 
 import trio
 
-from framing import Job, Prefix, announce, connect, listen, seed, without_delay
+from framing import SMALL, Job, Prefix, announce, connect, listen, seed, without_delay
 
 
 class Row:
@@ -12,9 +12,8 @@ class Row:
     def serve(self, options):
         async def main():
             listener = listen(options.listen)
-            listener.setblocking(False)
             announce(listener)
-            await self.accept_all(trio.socket.from_stdlib_socket(listener), options.prefix)
+            await trio.serve_listeners(self.echo(options.prefix), [adopt_listener(listener)])
 
         trio.run(main)
 
@@ -34,7 +33,6 @@ class Row:
         async def main():
             prefix = Prefix("u64le")
             listener = listen("127.0.0.1:0")
-            listener.setblocking(False)
             host, port = listener.getsockname()
 
             async def iteration(header, payload):
@@ -46,18 +44,30 @@ class Row:
                 return answer
 
             async with trio.open_nursery() as nursery:
-                accepting = trio.socket.from_stdlib_socket(listener)
-                nursery.start_soon(self.accept_all, accepting, prefix)
+                listeners = [adopt_listener(listener)]
+                nursery.start_soon(trio.serve_listeners, self.echo(prefix), listeners)
                 await seed(options, iteration)
                 nursery.cancel_scope.cancel()
 
         trio.run(main)
 
-    async def accept_all(self, listener, prefix):
-        async with trio.open_nursery() as nursery:
-            while True:
-                connection, _ = await listener.accept()
-                nursery.start_soon(echo, self.wire(trio.SocketStream(connection), prefix))
+    def echo(self, prefix):
+        """What is done with each connection."""
+
+        async def handler(stream):
+            wire = self.wire(stream, prefix)
+            try:
+                while True:
+                    await wire.send(await wire.receive())
+            except (OSError, EOFError, ValueError, trio.BrokenResourceError):
+                pass  # of this connection only
+
+        return handler
+
+
+def adopt_listener(listener):
+    listener.setblocking(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
 
 def adopt(connection):
@@ -80,10 +90,6 @@ class Wire:
         else:
             await self.stream.send_all(header)
             await self.stream.send_all(payload)
-
-
-# Joining costs less than a second system call up to about here.
-SMALL = 16 * 1024
 
 
 class Joining(Wire):
@@ -132,12 +138,3 @@ class Filling(Wire):
             if count == 0:
                 raise EOFError("the peer ended inside of a frame")
             filled += count
-
-
-async def echo(wire):
-    try:
-        async with wire.stream:
-            while True:
-                await wire.send(await wire.receive())
-    except (OSError, EOFError, ValueError, trio.BrokenResourceError):
-        pass  # of this connection only
