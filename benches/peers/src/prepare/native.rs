@@ -44,7 +44,7 @@ const RECIPES: [Recipe; 3] = [
             let number = "UV_VERSION_MAJOR.UV_VERSION_MINOR.UV_VERSION_PATCH";
             Ok(vec![
                 Version::new("libuv", &preprocessed(workshop, "c", include, number)?),
-                Version::new("cc", &first_line(workshop, "cc")?),
+                Version::new("cc", &compiler_version(workshop, "cc")?),
             ])
         },
     },
@@ -67,7 +67,7 @@ const RECIPES: [Recipe; 3] = [
             };
             Ok(vec![
                 Version::new("asio", &version),
-                Version::new("c++", &first_line(workshop, "c++")?),
+                Version::new("c++", &compiler_version(workshop, "c++")?),
             ])
         },
     },
@@ -180,9 +180,11 @@ fn preprocessed(
     Ok(last.replace([' ', '"'], ""))
 }
 
-fn first_line(workshop: &Workshop, tool: &str) -> Result<String, Failure> {
+/// The number at the end of the first line.
+fn compiler_version(workshop: &Workshop, tool: &str) -> Result<String, Failure> {
     let said = workshop.run(Command::new(tool).arg("--version"))?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
+    let line = said.lines().next().unwrap_or_default();
+    Ok(line.rsplit(' ').next().unwrap_or_default().to_owned())
 }
 
 fn words(text: &str) -> Vec<OsString> {
