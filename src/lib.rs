@@ -44,10 +44,18 @@
 //!
 //! # Memory
 //!
-//! Nothing is allocated per frame once a connection has seen its largest one.
+//! Nothing is allocated per frame once the reactor has seen its largest one.
 //! Writes borrow the caller's slices until the kernel has taken them. A
-//! [`FrameReader`] has a required maximum, and its buffer grows only as bytes
-//! arrive, whatever length the peer announces.
+//! [`FrameReader`] has a required maximum; its memory is lent by the reactor, and
+//! grows only as bytes arrive, whatever length the peer announces. A connection
+//! that is idle holds none. [`Builder::memory_budget`] bounds what all
+//! connections hold together; who finds it spent waits.
+//!
+//! # Latency
+//!
+//! An answer leaves at once (`TCP_NODELAY`). Where a thread that has to be woken
+//! is too slow, [`Builder::busy_poll`] has the reactor look again for a while
+//! before it sleeps.
 //!
 //! # Example
 //!
@@ -84,10 +92,11 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+mod pool;
 mod reactor;
 mod stream;
 
-pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError};
+pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, WriteFrame};
 pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
     Sleep, Turn,

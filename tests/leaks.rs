@@ -41,10 +41,10 @@ fn abrupt_ends_leave_no_descriptor_no_task_and_no_memory() {
         "the first round kept {} bytes, the second {} more, of {} that it took",
         first.bytes_current, second.bytes_current, second.bytes_total
     );
-    // Tables that grew to another size are no leak; a piece for each
-    // connection is, however small, and so is anything large.
+    // Tables and idle buffers that grew are no leak; a piece for each
+    // connection is, however small, and so is a buffer of a long frame.
     assert!(second.count_current < CONNECTIONS / 100, "{second:?}");
-    assert!(second.bytes_current < CONNECTIONS * 32, "{second:?}");
+    assert!(second.bytes_current < LONG as i64 / 10, "{second:?}");
     assert_eq!(handle.tasks(), addresses.len());
 }
 

@@ -335,7 +335,6 @@ fn a_reader_of_frames_given_up_between_two_leaves_a_sound_half() {
         peer.write_all(&framed(Prefix::U32Be, b"frame")).unwrap();
         peer.write_all(b"plain bytes").unwrap();
         assert_eq!(reader.next().await.unwrap(), Some(&b"frame"[..]));
-        assert!(!reader.is_mid_frame());
         let mut half = reader.into_inner();
         let mut buf = [0; 11];
         half.read_exact_into(&mut buf).await.unwrap();

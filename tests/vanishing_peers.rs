@@ -120,7 +120,6 @@ fn a_payload_on_its_way_into_the_callers_buffer_is_cut_with_the_same_errors() {
             let mut is_drained = drained(&stream);
             let mut reader = FrameReader::new(stream.split().0, PREFIX, 100);
             let mut mine = vec![0; reader.next_len().await.unwrap().unwrap()];
-            arrived_on(reader.get_ref().socket(), 3).await;
             let reading = handle.spawn(async move { reader.read_payload_into(&mut mine).await });
             while !is_drained() {
                 yield_now().await;

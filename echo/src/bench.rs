@@ -89,7 +89,8 @@ fn check_resources(options: &BenchOptions) -> Result<(), BenchError> {
 const OTHER_DESCRIPTORS: u64 = 32;
 
 fn measure(options: &BenchOptions, plan: &Rc<Plan>) -> Result<Figures, BenchError> {
-    let mut reactor = Reactor::new().map_err(BenchError::Reactor)?;
+    let builder = Reactor::builder().busy_poll(options.busy_poll);
+    let mut reactor = builder.build().map_err(BenchError::Reactor)?;
     let handle = reactor.handle();
     reactor
         .block_on(exchange_all(&handle, options, plan))

@@ -1,6 +1,7 @@
 //! The command line: what is accepted, and how it is said.
 
 use std::fmt;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
@@ -78,6 +79,14 @@ pub(crate) struct ServeOptions {
     /// How long frames in flight have to finish after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) drain_timeout: Limit,
+
+    /// The most memory for frames, of all connections together; frames that don't fit wait
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = memory_budget)]
+    pub(crate) memory_budget: Option<usize>,
+
+    /// For how long to poll after the last event before going to sleep
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = busy_poll)]
+    pub(crate) busy_poll: Duration,
 }
 
 /// Send frames to an echo server, check every byte that returns, and time it.
@@ -121,6 +130,10 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "TIME", default_value = "5m")]
     pub(crate) timeout: Limit,
 
+    /// For how long to poll after the last event before going to sleep, here and in the own server
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = busy_poll)]
+    pub(crate) busy_poll: Duration,
+
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -159,6 +172,23 @@ fn size(text: &str) -> Result<usize, String> {
         Ok(Ok(size)) if isize::try_from(size).is_ok() => Ok(size),
         Ok(_) => wrong(&"more than this machine can address"),
         Err(error) => wrong(&error),
+    }
+}
+
+/// A number of bytes that the library can work with.
+fn memory_budget(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        bytes if bytes < 128 * 1024 => Err("a memory budget is at least 128KiB".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// A span of time, or none.
+fn busy_poll(text: &str) -> Result<Duration, String> {
+    match text {
+        "none" => Ok(Duration::ZERO),
+        _ => humantime::parse_duration(text)
+            .map_err(|error| format!("{error} (expected as in 50us, 1ms, or none)")),
     }
 }
 

@@ -135,7 +135,11 @@ impl Client {
                 .await;
                 sent_at.borrow_mut().push_back(Instant::now());
                 let stamp = Stamp::new(*number, frame);
-                writer.write(&plan.pattern.payload(&stamp)).await?;
+                writer.feed(&plan.pattern.payload(&stamp)).await?;
+                let under_way = sent_at.borrow().len();
+                if under_way >= plan.pipeline || frame + 1 == span.end {
+                    writer.flush().await?;
+                }
             }
             Ok(())
         };

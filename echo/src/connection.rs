@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use log::Level;
-use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, ReadHalf, Stream};
+use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream};
 
 use crate::limit::Limit;
 use crate::roster::Place;
@@ -75,7 +75,9 @@ impl Connection {
         self.log(&end);
         match end {
             Ok(End::AnswerLate) | Err(FrameError::OutOfMemory { .. }) => return,
-            Ok(End::Drained) | Err(FrameError::TooLarge { .. }) => self.linger().await,
+            Ok(End::Drained) | Err(FrameError::TooLarge { .. } | FrameError::OverBudget { .. }) => {
+                self.linger().await;
+            }
             _ => {}
         }
         self.reset_on_drop = false;
@@ -96,9 +98,13 @@ impl Connection {
         // Without this bound, a busy peer could put off the end for ever.
         let mut owed = None;
         loop {
-            if place.is_draining() && !reader.is_mid_frame() {
-                let owed = *owed.get_or_insert_with(|| bytes_waiting(reader.get_ref()));
+            if place.is_draining() {
+                let owed = *owed.get_or_insert_with(|| bytes_waiting(reader));
                 if owed == 0 {
+                    match limits.frame.bound(handle, writer.flush()).await {
+                        Ok(flushed) => flushed?,
+                        Err(_) => return Ok(End::AnswerLate),
+                    }
                     return Ok(match answered_in_drain {
                         true => End::Drained,
                         false => End::IdleAtDrain,
@@ -126,9 +132,16 @@ impl Connection {
                 Ok(payload) => payload?.unwrap_or_default(),
                 Err(_) => return Ok(End::PayloadLate),
             };
-            match limits.frame.bound(handle, writer.write(payload)).await {
-                Ok(written) => written?,
+            match limits.frame.bound(handle, writer.feed(payload)).await {
+                Ok(fed) => fed?,
                 Err(_) => return Ok(End::AnswerLate),
+            }
+            // A burst is answered at once.
+            if !reader.is_next_ready() {
+                match limits.frame.bound(handle, writer.flush()).await {
+                    Ok(flushed) => flushed?,
+                    Err(_) => return Ok(End::AnswerLate),
+                }
             }
 
             self.frames += 1;
@@ -174,7 +187,11 @@ impl Connection {
     fn log(&self, end: &Result<End, FrameError>) {
         let level = match end {
             Ok(End::PeerEnded | End::IdleAtDrain | End::Drained) => Level::Debug,
-            Err(FrameError::TooLarge { .. } | FrameError::OutOfMemory { .. }) => Level::Warn,
+            Err(
+                FrameError::TooLarge { .. }
+                | FrameError::OverBudget { .. }
+                | FrameError::OutOfMemory { .. },
+            ) => Level::Warn,
             Ok(_) | Err(_) => Level::Info,
         };
         log::log!(
@@ -243,14 +260,18 @@ impl fmt::Display for Reason<'_> {
             Ok(End::IdleAtDrain) => f.write_str("stopping, and it was idle"),
             Ok(End::Drained) => f.write_str("stopping, and all is answered"),
             Err(error @ FrameError::TooLarge { .. }) => write!(f, "{error} (see --max-frame)"),
+            Err(error @ FrameError::OverBudget { .. }) => {
+                write!(f, "{error} (see --memory-budget)")
+            }
             Err(error) => error.fmt(f),
         }
     }
 }
 
-/// How much has arrived that nobody has read yet.
-fn bytes_waiting(half: &ReadHalf) -> u64 {
-    rustix::io::ioctl_fionread(&*half.socket()).unwrap_or(0)
+/// How much has arrived that is not answered yet.
+fn bytes_waiting(reader: &FrameReader) -> u64 {
+    let in_kernel = rustix::io::ioctl_fionread(&*reader.get_ref().socket());
+    reader.buffered() as u64 + in_kernel.unwrap_or(0)
 }
 
 /// How long a peer may take to see that we have ended our side.

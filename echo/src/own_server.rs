@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use readinto::{Address, Reactor};
 
@@ -33,13 +34,14 @@ impl OwnServer {
             max_connections: options.connections as usize,
             drain: Limit::NONE,
         };
+        let busy_poll = options.busy_poll;
         let stop = Arc::new(StopRequests::default());
         let (sender, bound) = mpsc::channel();
         let thread = {
             let stop = stop.clone();
             thread::Builder::new()
                 .name("server".to_owned())
-                .spawn(move || run(limits, &stop, sender))
+                .spawn(move || run(limits, busy_poll, &stop, sender))
                 .map_err(ServeError::Thread)?
         };
         match bound.recv() {
@@ -64,8 +66,14 @@ impl OwnServer {
     }
 }
 
-fn run(limits: Limits, stop: &StopRequests, bound: Sender<Address>) -> Result<(), ServeError> {
-    let mut reactor = Reactor::new().map_err(ServeError::Reactor)?;
+fn run(
+    limits: Limits,
+    busy_poll: Duration,
+    stop: &StopRequests,
+    bound: Sender<Address>,
+) -> Result<(), ServeError> {
+    let builder = Reactor::builder().busy_poll(busy_poll);
+    let mut reactor = builder.build().map_err(ServeError::Reactor)?;
     let handle = reactor.handle();
     let any_port = Address::Tcp {
         host: "127.0.0.1".to_owned(),

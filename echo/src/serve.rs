@@ -22,7 +22,11 @@ use crate::unix_path::{self, SocketFile};
 
 /// Serves until a signal says to stop.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
-    let mut reactor = Reactor::new().map_err(ServeError::Reactor)?;
+    let mut builder = Reactor::builder().busy_poll(options.busy_poll);
+    if let Some(budget) = options.memory_budget {
+        builder = builder.memory_budget(budget);
+    }
+    let mut reactor = builder.build().map_err(ServeError::Reactor)?;
     let handle = reactor.handle();
     let served = reactor.block_on(async {
         let mut listeners = Vec::new();

@@ -6,7 +6,7 @@ use support::run;
 
 #[test]
 fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 22] = [
         (&[], "Usage"),
         (&["serv"], "serve"),
         (&["serve", "--listen", "7000"], "host:port"),
@@ -18,7 +18,11 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         (&["serve", "--max-connections", "0"], "1.."),
         (&["serve", "--idle-timeout", "5"], "30s"),
         (&["serve", "--frame-timeout", "0s"], "none"),
-        (&["serve", "--busy-poll", "50us"], "--busy-poll"),
+        (&["serve", "--threads", "2"], "--threads"),
+        (&["serve", "--busy-poll", "50"], "50us"),
+        (&["bench", "--busy-poll", "soon"], "50us"),
+        (&["serve", "--memory-budget", "much"], "64KiB"),
+        (&["serve", "--memory-budget", "100KiB"], "128KiB"),
         (&["bench", "--frames", "0"], "1.."),
         (&["bench", "--connections", "0"], "1.."),
         (&["bench", "--pipeline", "0"], "1.."),

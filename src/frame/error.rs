@@ -76,6 +76,17 @@ pub enum FrameError {
         /// How many the payload has.
         wanted: usize,
     },
+    /// The reactor's memory budget can never hold this payload; see
+    /// [`Builder::memory_budget`](crate::Builder::memory_budget). Nothing is
+    /// lost: [`read_payload_into`] can still read it.
+    ///
+    /// [`read_payload_into`]: super::FrameReader::read_payload_into
+    OverBudget {
+        /// The length of the payload.
+        len: usize,
+        /// The longest that the budget can hold.
+        longest: usize,
+    },
     /// There is no memory for a payload of this length.
     OutOfMemory {
         /// The length of the payload.
@@ -118,6 +129,10 @@ impl fmt::Display for FrameError {
                 f,
                 "{filled} of the payload's {wanted} bytes are in a buffer that the caller \
                  brought, and the rest must go there too"
+            ),
+            FrameError::OverBudget { len, longest } => write!(
+                f,
+                "a payload of {len} bytes, above the {longest} that the memory budget can hold"
             ),
             FrameError::OutOfMemory { len } => {
                 write!(f, "no memory for a payload of {len} bytes")
@@ -165,7 +180,9 @@ impl From<FrameError> for io::Error {
             }
             FrameError::TooLarge { .. } => io::ErrorKind::InvalidData,
             FrameError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
-            FrameError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory,
+            FrameError::OutOfMemory { .. } | FrameError::OverBudget { .. } => {
+                io::ErrorKind::OutOfMemory
+            }
             FrameError::PrefixOverflow { .. }
             | FrameError::WrongBuffer { .. }
             | FrameError::BegunElsewhere { .. } => io::ErrorKind::InvalidInput,

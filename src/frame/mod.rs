@@ -8,4 +8,4 @@ mod writer;
 pub use error::FrameError;
 pub use prefix::{Prefix, PrefixError};
 pub use reader::FrameReader;
-pub use writer::FrameWriter;
+pub use writer::{FrameWriter, WriteFrame};

@@ -105,6 +105,18 @@ impl Prefix {
         }
     }
 
+    /// The length that stands at the beginning of `bytes`, if they are enough.
+    pub(crate) fn decode_first(self, bytes: &[u8]) -> Option<u64> {
+        Some(match self {
+            Prefix::U16Be => u16::from_be_bytes(*bytes.first_chunk()?).into(),
+            Prefix::U16Le => u16::from_le_bytes(*bytes.first_chunk()?).into(),
+            Prefix::U32Be => u32::from_be_bytes(*bytes.first_chunk()?).into(),
+            Prefix::U32Le => u32::from_le_bytes(*bytes.first_chunk()?).into(),
+            Prefix::U64Be => u64::from_be_bytes(*bytes.first_chunk()?),
+            Prefix::U64Le => u64::from_le_bytes(*bytes.first_chunk()?),
+        })
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Prefix::U16Be => "u16be",
@@ -182,6 +194,9 @@ mod tests {
                 prop_assert_eq!(bytes, naive(prefix, len));
                 if let Some(encoded) = encoded {
                     prop_assert_eq!(prefix.decode(encoded), len);
+                    prop_assert_eq!(prefix.decode_first(&encoded), Some(len));
+                    let short = &encoded[..prefix.size() - 1];
+                    prop_assert_eq!(prefix.decode_first(short), None);
                 }
             }
         }

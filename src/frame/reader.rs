@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::error::FrameError;
 use super::prefix::{MAX_PREFIX, Prefix};
+use crate::pool::{BLOCK, Buffer, Places};
 use crate::stream::{ReadHalf, StreamError};
 
 /// Reads length-prefixed frames.
@@ -15,9 +16,13 @@ use crate::stream::{ReadHalf, StreamError};
 /// - [`next_len`](FrameReader::next_len), then
 ///   [`read_payload_into`](FrameReader::read_payload_into): the caller brings
 ///   the destination, and the payload goes there straight from the kernel;
-/// - [`next`](FrameReader::next): the payload as a slice of the reader's own
-///   buffer, which is used again for the next frame. It grows only as bytes
-///   arrive: an announced length is a claim, not a fact.
+/// - [`next`](FrameReader::next): the payload as a slice of a buffer that is
+///   used again. It grows only as bytes arrive: an announced length is a claim,
+///   not a fact.
+///
+/// Small frames that arrive together are read by one system call, up to 16 KiB.
+/// Memory is lent by the reactor while there are bytes to hold, under its
+/// [budget](crate::Builder::memory_budget): a connection that is idle holds none.
 ///
 /// # Cancel safety
 ///
@@ -64,15 +69,32 @@ pub struct FrameReader {
     header_filled: usize,
     /// The frame whose prefix is complete and whose payload is not.
     payload: Option<Payload>,
-    /// As long as it has ever been filled: what lies in it is initialised.
-    buffer: Vec<u8>,
+    /// The payload that [`next`](FrameReader::next) has lent to the caller: so
+    /// many bytes at the front of what is read ahead, unless it is in `buffer`.
+    lent: usize,
+    /// A payload that is longer than a block.
+    buffer: Option<Buffer>,
+    /// Whether the last frame was so short that reading ahead pays.
+    reads_ahead: bool,
+    places: Places,
 }
 
 struct Payload {
     len: usize,
+    /// How many bytes of it are in their place, unless that is ahead.
     filled: usize,
-    /// The filled bytes are in a buffer of the caller's.
-    at_caller: bool,
+    place: Place,
+}
+
+/// Where the payload is put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where it was read ahead, as far as it was.
+    Ahead,
+    /// In the reader's buffer.
+    Buffer,
+    /// In a buffer of the caller's.
+    Caller,
 }
 
 impl FrameReader {
@@ -88,7 +110,10 @@ impl FrameReader {
             header: [0; MAX_PREFIX],
             header_filled: 0,
             payload: None,
-            buffer: Vec::new(),
+            lent: 0,
+            buffer: None,
+            reads_ahead: true,
+            places: Places::default(),
         }
     }
 
@@ -108,7 +133,8 @@ impl FrameReader {
     ///
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next_len(&mut self) -> Result<Option<usize>, FrameError> {
-        poll_fn(|context| self.poll_len(context)).await
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll_len(context)).await
     }
 
     /// Reads the payload into `buf`, which has exactly the length that
@@ -164,12 +190,14 @@ impl FrameReader {
 
     /// The next payload, or `None` where the stream ends between two frames.
     ///
-    /// The slice is the reader's own buffer, until the next call.
+    /// The slice is lent until the next call.
     ///
     /// # Errors
     ///
     /// As [`next_len`](FrameReader::next_len); [`FrameError::Truncated`] if the
     /// stream ends inside of the payload; [`FrameError::OutOfMemory`];
+    /// [`FrameError::OverBudget`] if the reactor's memory budget can never hold
+    /// it (a spent budget is waited for);
     /// [`FrameError::BegunElsewhere`] if a dropped `read_payload_into` has to
     /// be finished first.
     ///
@@ -177,16 +205,78 @@ impl FrameReader {
     ///
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        let len = poll_fn(|context| self.poll_next(context)).await?;
-        Ok(len.map(|len| &self.buffer[..len]))
+        let len = match self.whole_frame_ahead() {
+            Some(len) => {
+                self.lend_from_ahead(len);
+                Some(len)
+            }
+            None => {
+                let waiting = Waiting(self);
+                poll_fn(|context| waiting.0.poll_next(context)).await?
+            }
+        };
+        Ok(len.map(|len| match &self.buffer {
+            Some(buffer) => &buffer[..len],
+            None => &self.half.ahead()[..len],
+        }))
+    }
+
+    /// Whether the next frame has been received whole, so that neither
+    /// [`next`](FrameReader::next) nor [`next_len`](FrameReader::next_len) will
+    /// wait or make a system call.
+    ///
+    /// While this is `true` more answers can be gathered: see
+    /// [`FrameWriter::feed`](super::FrameWriter::feed). It is `false` for a
+    /// frame above the maximum.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameWriter`](super::FrameWriter).
+    #[must_use]
+    pub fn is_next_ready(&self) -> bool {
+        if let Some(payload) = &self.payload {
+            return payload.place == Place::Ahead && self.half.ahead().len() >= payload.len;
+        }
+        // The bytes of a prefix that is not complete are in the header, with
+        // none behind them.
+        self.whole_frame_ahead().is_some()
+    }
+
+    /// How many bytes have been received and not yet been handed over, prefixes
+    /// included.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader::is_mid_frame`].
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        let ahead = self.half.ahead().len() - self.lent;
+        let payload = self
+            .payload
+            .as_ref()
+            .map_or(0, |payload| self.prefix.size() + payload.filled);
+        self.header_filled + payload + ahead
     }
 
     /// Whether a frame has begun to arrive and has not been read to its end.
     ///
-    /// While this is `false`, nothing is lost by closing the connection.
+    /// While this is `false`, nothing is lost by closing the connection but what
+    /// the kernel still holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use readinto::FrameReader;
+    ///
+    /// fn what_is_lost(frames: FrameReader) {
+    ///     if frames.is_mid_frame() {
+    ///         eprintln!("{} bytes came for nothing", frames.buffered());
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn is_mid_frame(&self) -> bool {
-        self.header_filled > 0 || self.payload.is_some()
+        self.buffered() > 0
     }
 
     /// The stream's half, for its addresses and options.
@@ -196,50 +286,101 @@ impl FrameReader {
 
     /// The stream's half, to go on with something other than frames.
     ///
-    /// In the middle of a frame it comes back poisoned, as after any read that
+    /// It goes on where the last frame ended, also if more has been received. In
+    /// the middle of a frame it comes back poisoned, as after any read that
     /// stopped half-way.
-    pub fn into_inner(self) -> ReadHalf {
-        let mut half = self.half;
+    pub fn into_inner(mut self) -> ReadHalf {
+        self.take_back();
+        let size = self.prefix.size();
         match self.payload {
             // Even an untouched payload has its prefix missing.
             Some(payload) => {
-                let size = self.prefix.size();
-                half.poison(size + payload.filled, size + payload.len);
+                let ahead = self.half.ahead().len().min(payload.len - payload.filled);
+                let moved = size + payload.filled + ahead;
+                self.half.poison(moved, size + payload.len);
             }
-            None => half.poison(self.header_filled, self.prefix.size()),
+            None => self.half.poison(self.header_filled, size),
         }
-        half
+        self.half
+    }
+
+    /// The length of the next payload, if prefix and payload have been read
+    /// ahead as a whole, and nothing of them is elsewhere.
+    fn whole_frame_ahead(&self) -> Option<usize> {
+        if self.payload.is_some() || self.header_filled > 0 {
+            return None;
+        }
+        let ahead = &self.half.ahead()[self.lent..];
+        let len = usize::try_from(self.prefix.decode_first(ahead)?).ok()?;
+        let fits = len <= self.max && len <= ahead.len() - self.prefix.size();
+        fits.then_some(len)
+    }
+
+    /// Lends that payload to the caller.
+    fn lend_from_ahead(&mut self, len: usize) {
+        self.buffer = None;
+        self.half.consume_ahead(self.lent + self.prefix.size());
+        self.lent = len;
+        self.reads_ahead = true;
+    }
+
+    /// Ends the loan of the last payload.
+    fn take_back(&mut self) {
+        if self.payload.is_none() {
+            self.buffer = None;
+        }
+        if self.lent > 0 {
+            self.half.consume_ahead(self.lent);
+            self.lent = 0;
+        }
+    }
+
+    /// The length that a complete header announces, if it is acceptable.
+    fn accept(&self, header: [u8; MAX_PREFIX]) -> Result<usize, FrameError> {
+        let announced = self.prefix.decode(header);
+        match usize::try_from(announced) {
+            Ok(len) if len <= self.max => Ok(len),
+            _ => Err(FrameError::TooLarge {
+                len: announced,
+                max: self.max,
+            }),
+        }
     }
 
     fn poll_len(&mut self, context: &Context<'_>) -> Poll<Result<Option<usize>, FrameError>> {
+        self.take_back();
         if let Some(payload) = &self.payload {
             return Poll::Ready(Ok(Some(payload.len)));
         }
-        let header = &mut self.header[..self.prefix.size()];
-        match ready!(
-            self.half
-                .poll_fill(context, header, &mut self.header_filled)
-        ) {
-            Ok(()) => {}
-            Err(StreamError::Eof { filled: 0, .. }) => return Poll::Ready(Ok(None)),
-            Err(error) => return Poll::Ready(Err(error.into())),
-        }
-        let announced = self.prefix.decode(self.header);
-        let len = match usize::try_from(announced) {
-            Ok(len) if len <= self.max => len,
-            // The header stays complete, so that this is said every time.
-            _ => {
-                return Poll::Ready(Err(FrameError::TooLarge {
-                    len: announced,
-                    max: self.max,
-                }));
+        let size = self.prefix.size();
+        loop {
+            let ahead = self.half.ahead();
+            let count = ahead.len().min(size - self.header_filled);
+            self.header[self.header_filled..][..count].copy_from_slice(&ahead[..count]);
+            self.header_filled += count;
+            self.half.consume_ahead(count);
+            if self.header_filled == size {
+                break;
             }
-        };
+            let most = match self.reads_ahead {
+                true => BLOCK,
+                false => size - self.header_filled,
+            };
+            if ready!(self.half.poll_ahead(context, most, &mut self.places))? == 0 {
+                return Poll::Ready(match self.header_filled {
+                    0 => Ok(None),
+                    got => Err(FrameError::Truncated { got, wanted: size }),
+                });
+            }
+        }
+        // The header stays complete if not, so that this is said every time.
+        let len = self.accept(self.header)?;
         self.header_filled = 0;
+        self.reads_ahead = len <= BLOCK;
         self.payload = Some(Payload {
             len,
             filled: 0,
-            at_caller: false,
+            place: Place::Ahead,
         });
         Poll::Ready(Ok(Some(len)))
     }
@@ -252,12 +393,12 @@ impl FrameReader {
         let Some(payload) = &mut self.payload else {
             return Poll::Ready(Ok(()));
         };
-        if !payload.at_caller {
-            // A dropped `next` may have begun: the only copy of this file.
+        if let Some(buffer) = self.buffer.take() {
+            // A dropped `next` has begun.
             let begun = payload.filled;
-            buf[..begun].copy_from_slice(&self.buffer[..begun]);
-            payload.at_caller = true;
+            buf[..begun].copy_from_slice(&buffer[..begun]);
         }
+        payload.place = Place::Caller;
         ready!(self.half.poll_fill(context, buf, &mut payload.filled))?;
         self.payload = None;
         Poll::Ready(Ok(()))
@@ -271,33 +412,88 @@ impl FrameReader {
             return Poll::Ready(Ok(None));
         };
         let len = payload.len;
-        if payload.at_caller && payload.filled > 0 {
-            return Poll::Ready(Err(FrameError::BegunElsewhere {
-                filled: payload.filled,
-                wanted: len,
-            }));
-        }
-        payload.at_caller = false;
-        while payload.filled < len {
-            if payload.filled == self.buffer.len() {
-                grow(&mut self.buffer, len)?;
+        match payload.place {
+            Place::Caller if payload.filled > 0 => {
+                return Poll::Ready(Err(FrameError::BegunElsewhere {
+                    filled: payload.filled,
+                    wanted: len,
+                }));
             }
-            let end = len.min(self.buffer.len());
-            let filled = self
-                .half
-                .poll_fill(context, &mut self.buffer[..end], &mut payload.filled);
-            if let Err(error) = ready!(filled) {
-                return Poll::Ready(Err(match error {
+            Place::Caller => payload.place = Place::Ahead,
+            Place::Ahead | Place::Buffer => {}
+        }
+        if len <= BLOCK && payload.place == Place::Ahead {
+            ready!(self.poll_until_ahead(context, len))?;
+            self.lent = len;
+        } else {
+            ready!(self.poll_buffer(context, len))?;
+        }
+        self.payload = None;
+        Poll::Ready(Ok(Some(len)))
+    }
+
+    /// Reads ahead until `len` bytes of the payload are there.
+    fn poll_until_ahead(
+        &mut self,
+        context: &Context<'_>,
+        len: usize,
+    ) -> Poll<Result<(), FrameError>> {
+        while self.half.ahead().len() < len {
+            if ready!(self.half.poll_ahead(context, BLOCK, &mut self.places))? == 0 {
+                return Poll::Ready(Err(FrameError::Truncated {
+                    got: self.half.ahead().len(),
+                    wanted: self.payload.as_ref().map_or(len, |payload| payload.len),
+                }));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads the payload into a buffer of its own, which grows as it arrives.
+    fn poll_buffer(&mut self, context: &Context<'_>, len: usize) -> Poll<Result<(), FrameError>> {
+        if self.buffer.is_none() {
+            if len > self.half.pool().longest() {
+                return Poll::Ready(Err(FrameError::OverBudget {
+                    len,
+                    longest: self.half.pool().longest(),
+                }));
+            }
+            if self.half.pool().wants_proof(len) {
+                ready!(self.poll_until_ahead(context, BLOCK))?;
+            }
+            let lent = ready!(self.half.poll_buffer(context, &mut self.places, len));
+            self.buffer = Some(lent.map_err(FrameError::Io)?);
+        }
+        let (Some(payload), Some(buffer)) = (&mut self.payload, &mut self.buffer) else {
+            return Poll::Ready(Ok(()));
+        };
+        payload.place = Place::Buffer;
+        while payload.filled < len {
+            buffer
+                .grow_beyond(payload.filled)
+                .map_err(|_| FrameError::OutOfMemory { len })?;
+            ready!(self.half.poll_fill(context, buffer, &mut payload.filled)).map_err(|error| {
+                match error {
                     StreamError::Eof { filled, .. } => FrameError::Truncated {
                         got: filled,
                         wanted: len,
                     },
                     error => error.into(),
-                }));
-            }
+                }
+            })?;
         }
-        self.payload = None;
-        Poll::Ready(Ok(Some(len)))
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An operation that is going on. Dropped, it gives up its place in the queue
+/// for memory.
+struct Waiting<'a>(&'a mut FrameReader);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let FrameReader { half, places, .. } = &mut *self.0;
+        half.pool().leave(places);
     }
 }
 
@@ -310,16 +506,3 @@ impl fmt::Debug for FrameReader {
             .finish_non_exhaustive()
     }
 }
-
-/// Makes room for more of a payload of `len` bytes, of which the buffer is full.
-fn grow(buffer: &mut Vec<u8>, len: usize) -> Result<(), FrameError> {
-    let target = len.min((2 * buffer.len()).max(FIRST_BUFFER));
-    buffer
-        .try_reserve_exact(target - buffer.len())
-        .map_err(|_| FrameError::OutOfMemory { len })?;
-    buffer.resize(target, 0);
-    Ok(())
-}
-
-/// What a peer gets for announcing a length, before it has sent anything.
-const FIRST_BUFFER: usize = 64 * 1024;

@@ -1,30 +1,69 @@
-//! Frames out: prefix and payload in one system call.
+//! Frames out: prefix and payload in one system call, or many small frames in
+//! one.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use super::error::FrameError;
 use super::prefix::Prefix;
+use crate::pool::{BLOCK, Block};
 use crate::stream::{Buffers, Gather, WriteHalf};
 
 /// Writes length-prefixed frames.
 ///
+/// There are two ways:
+///
+/// - [`write`](FrameWriter::write) sends one frame, without a copy;
+/// - [`feed`](FrameWriter::feed) gathers small ones, which
+///   [`flush`](FrameWriter::flush) sends in one system call. Up to 8 KiB, a copy
+///   is cheaper than a call. This is how to answer a burst:
+///
+/// ```
+/// use readinto::{FrameError, FrameReader, FrameWriter};
+///
+/// async fn echo(frames: &mut FrameReader, answers: &mut FrameWriter) -> Result<(), FrameError> {
+///     while let Some(payload) = frames.next().await? {
+///         answers.feed(payload).await?;
+///         if !frames.is_next_ready() {
+///             answers.flush().await?;
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
+///
 /// # Examples
 ///
-/// See [`FrameReader`](super::FrameReader).
-#[derive(Debug)]
+/// See also [`FrameReader`](super::FrameReader).
 pub struct FrameWriter {
     half: WriteHalf,
     prefix: Prefix,
+    fed: Option<Fed>,
+}
+
+/// Frames that were gathered, in a block that is held until they are sent.
+struct Fed {
+    block: Block,
+    sent: usize,
+    end: usize,
 }
 
 impl FrameWriter {
     /// Writes frames to `half`.
     pub fn new(half: WriteHalf, prefix: Prefix) -> FrameWriter {
-        FrameWriter { half, prefix }
+        FrameWriter {
+            half,
+            prefix,
+            fed: None,
+        }
     }
 
     /// Sends one frame; resolves when the kernel has taken its last byte.
     ///
     /// The payload is one slice or a list of slices. Prefix and payload leave
-    /// together, without a copy of either.
+    /// together, without a copy of either; frames that were fed leave before.
     ///
     /// # Errors
     ///
@@ -47,22 +86,58 @@ impl FrameWriter {
     ///     frames.write(&[&b"a payload in parts: "[..], body]).await
     /// }
     /// ```
-    pub async fn write<'a>(
-        &'a mut self,
-        payload: impl Into<Buffers<'a>>,
-    ) -> Result<(), FrameError> {
-        let body = payload.into();
-        let len = body.len() as u64;
-        let prefix = self.prefix;
-        let Some(head) = prefix.encode(len) else {
-            return Err(FrameError::PrefixOverflow { len, prefix });
-        };
-        let gather = Gather {
-            head,
-            head_len: prefix.size(),
-            body,
-        };
-        Ok(self.half.write_gathered(gather).await?)
+    pub fn write<'a>(&'a mut self, payload: impl Into<Buffers<'a>>) -> WriteFrame<'a> {
+        WriteFrame::new(self, payload.into(), 0)
+    }
+
+    /// Takes one frame, to be sent by the next [`flush`](FrameWriter::flush) at
+    /// the latest.
+    ///
+    /// A small frame is copied, and does not wait; it is sent once there are
+    /// enough of them for a system call. One of more than 8 KiB is sent as by
+    /// [`write`](FrameWriter::write), behind those. So is every frame while the
+    /// reactor's memory budget is spent.
+    ///
+    /// A frame that is never flushed is never sent: flush before waiting for an
+    /// answer, and before the writer is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](FrameWriter::write).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it resolves, it may have sent earlier frames, and this one
+    /// is not taken; or, if it is a long one, the stream may be poisoned as by
+    /// [`write`](FrameWriter::write).
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameWriter`].
+    pub fn feed<'a>(&'a mut self, payload: impl Into<Buffers<'a>>) -> WriteFrame<'a> {
+        WriteFrame::new(self, payload.into(), MOST_COPIED)
+    }
+
+    /// Sends what was fed; resolves when the kernel has taken its last byte.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
+    /// [`WriteHalf::write_all`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the writer keeps its place, and another `flush` goes on
+    /// from there.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameWriter`].
+    pub async fn flush(&mut self) -> Result<(), FrameError> {
+        if self.fed.is_none() {
+            return Ok(());
+        }
+        poll_fn(|context| self.poll_flush(context)).await
     }
 
     /// The stream's half, for its addresses and options.
@@ -72,7 +147,133 @@ impl FrameWriter {
 
     /// The stream's half, to go on with something other than frames or to shut
     /// it down.
+    ///
+    /// Frames that were fed and not flushed are discarded. If part of them is
+    /// on the wire, the half comes back poisoned.
     pub fn into_inner(self) -> WriteHalf {
-        self.half
+        let mut half = self.half;
+        if let Some(fed) = self.fed {
+            half.poison(fed.sent, fed.end);
+        }
+        half
+    }
+
+    /// How much can be fed before the next system call.
+    fn room(&self) -> usize {
+        self.fed.as_ref().map_or(BLOCK, |fed| BLOCK - fed.end)
+    }
+
+    /// Sees to it that there is a block, unless the budget is spent.
+    fn take_block(&mut self) -> bool {
+        if self.fed.is_none() {
+            self.fed = self.half.try_block().map(|block| Fed {
+                block,
+                sent: 0,
+                end: 0,
+            });
+        }
+        self.fed.is_some()
+    }
+
+    fn copy(&mut self, gather: &Gather<'_>) {
+        let Some(fed) = &mut self.fed else {
+            return;
+        };
+        for part in gather.parts() {
+            fed.block[fed.end..][..part.len()].copy_from_slice(part);
+            fed.end += part.len();
+        }
+    }
+
+    fn poll_flush(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
+        if let Some(Fed { block, sent, end }) = &mut self.fed {
+            ready!(self.half.poll_send(context, &block[..*end], sent))?;
+            self.fed = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
+
+/// The future of [`FrameWriter::write`] and of [`FrameWriter::feed`].
+///
+/// # Cancel safety
+///
+/// Dropping it once a part of its frame is on the wire poisons the stream.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct WriteFrame<'a> {
+    writer: &'a mut FrameWriter,
+    frame: Gather<'a>,
+    /// Whether the prefix can hold the length.
+    fits: bool,
+    /// The longest frame that is copied.
+    most_copied: usize,
+}
+
+impl<'a> WriteFrame<'a> {
+    fn new(writer: &'a mut FrameWriter, body: Buffers<'a>, most_copied: usize) -> WriteFrame<'a> {
+        let head = writer.prefix.encode(body.len() as u64);
+        let head_len = writer.prefix.size();
+        WriteFrame {
+            writer,
+            frame: Gather::new(head.unwrap_or_default(), head_len, body),
+            fits: head.is_some(),
+            most_copied,
+        }
+    }
+}
+
+impl Future for WriteFrame<'_> {
+    type Output = Result<(), FrameError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let WriteFrame {
+            writer,
+            frame,
+            fits,
+            most_copied,
+        } = &mut *self;
+        if !*fits {
+            return Poll::Ready(Err(FrameError::PrefixOverflow {
+                len: (frame.len() - writer.prefix.size()) as u64,
+                prefix: writer.prefix,
+            }));
+        }
+        if !frame.is_begun() {
+            if frame.len() <= *most_copied {
+                if writer.room() < frame.len() {
+                    ready!(writer.poll_flush(context))?;
+                }
+                if writer.take_block() {
+                    writer.copy(frame);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            ready!(writer.poll_flush(context))?;
+        }
+        Poll::Ready(Ok(ready!(writer.half.poll_drain(context, frame))?))
+    }
+}
+
+impl Drop for WriteFrame<'_> {
+    fn drop(&mut self) {
+        self.writer.half.abandon(&self.frame);
+    }
+}
+
+impl fmt::Debug for FrameWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameWriter")
+            .field("half", &self.half)
+            .field("prefix", &self.prefix)
+            .field(
+                "fed",
+                &self.fed.as_ref().map_or(0, |fed| fed.end - fed.sent),
+            )
+            .finish()
+    }
+}
+
+/// The longest frame, prefix included, that is copied rather than sent by a call
+/// of its own: about where the copy costs as much as the call.
+const MOST_COPIED: usize = 8 * 1024;

@@ -5,7 +5,7 @@
 //! Three states in one atomic tell the cases apart.
 //!
 //! The order that makes this sound: a waker first pushes its work, then calls
-//! [`AwakeFlag::notify`]; the loop first calls [`AwakeFlag::set_awake`], then
+//! [`AwakeFlag::notify`]; the loop first calls [`AwakeFlag::take_notified`], then
 //! drains the work. Both are read-modify-write operations on one atomic, so
 //! either the loop sees the work in this drain, or it sees `NOTIFIED` when it
 //! next tries to park.
@@ -49,6 +49,14 @@ impl AwakeFlag {
         }
     }
 
+    /// Ends the reactor's sleep, if it is asleep, for work that it looks for in
+    /// any case when it is not. Only the reactor's thread may call this.
+    pub(crate) fn notify_if_idle(&self) {
+        if self.state.load(Acquire) == IDLE {
+            self.notify();
+        }
+    }
+
     /// Enters the state, or stays in it, in which a notification writes.
     ///
     /// Returns `false` if work was announced since the last drain; the loop
@@ -61,14 +69,20 @@ impl AwakeFlag {
         }
     }
 
-    /// Back from `poll`, about to wake tasks: those wake-ups need no write.
-    pub(crate) fn set_notified(&self) {
-        self.state.swap(NOTIFIED, AcqRel);
+    /// Not asleep, or no longer: notifications need not write.
+    pub(crate) fn leave_idle(&self) {
+        // If it is notified already, that stands.
+        let _ = self.state.compare_exchange(IDLE, AWAKE, AcqRel, Acquire);
     }
 
-    /// About to drain the work announced so far.
-    pub(crate) fn set_awake(&self) {
-        self.state.swap(AWAKE, AcqRel);
+    /// Whether work was announced since the last drain.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.state.load(Acquire) == NOTIFIED
+    }
+
+    /// About to drain the work announced so far; tells whether there is any.
+    pub(crate) fn take_notified(&self) -> bool {
+        self.state.swap(AWAKE, AcqRel) == NOTIFIED
     }
 }
 
@@ -91,7 +105,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.set_awake();
+        flag.take_notified();
         assert!(flag.try_idle());
         flag.notify();
         assert!(woken(&mut poll));
@@ -104,12 +118,12 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.set_awake();
+        flag.take_notified();
         flag.notify();
         assert!(!flag.try_idle());
         assert!(!woken(&mut poll));
 
-        flag.set_awake();
+        flag.take_notified();
         assert!(flag.try_idle());
     }
 }

@@ -15,11 +15,14 @@ use slab::Slab;
 
 use super::awake::AwakeFlag;
 use super::budget::Budget;
-use super::join::{JoinHandle, Outcome, OutcomeCell};
+use super::join::{JoinHandle, Outcome, OutcomeCell, Reporting};
+use super::parked::Parked;
 use super::remote::Remote;
 use super::scheduled_io::ScheduledIo;
+use super::spin;
 use super::task::{ReadyReceiver, TaskId, TaskTable};
 use super::timer::{Elapsed, Sleep, Timers};
+use crate::pool::Pool;
 
 /// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
 ///
@@ -64,8 +67,7 @@ impl Handle {
             cell.aborted();
             return JoinHandle::new(cell, TaskId::NONE, &self.inner);
         }
-        let report = cell.clone();
-        let task = Box::pin(async move { report.finished(future.await) });
+        let task = Box::pin(Reporting::new(future, cell.clone()));
         let id = self.inner.tasks.insert(task, cell.clone());
         JoinHandle::new(cell, id, &self.inner)
     }
@@ -186,6 +188,12 @@ pub(crate) struct Inner {
     /// The future of `block_on` was woken and has not been polled since.
     pub(super) root_ready: Cell<bool>,
     pub(super) budget: Budget,
+    /// Those whose budget is spent, until others have had their turn.
+    pub(super) spent: RefCell<Vec<Parked>>,
+    /// The memory that all connections share.
+    pub(crate) pool: Rc<Pool>,
+    /// For how long the kernel is to poll the network card, zero for not.
+    pub(crate) busy_poll: Duration,
     pub(super) remote: Remote,
     /// The reactor has been dropped: nothing will ever be woken again.
     pub(super) closed: Cell<bool>,
@@ -205,17 +213,48 @@ impl Inner {
 
     /// Whether anything but what runs now is ready to run.
     pub(super) fn is_any_ready(&self) -> bool {
-        self.root_ready.get() || !self.ready.is_empty()
+        self.root_ready.get()
+            || self.tasks.runnable() > 0
+            || !self.spent.borrow().is_empty()
+            || self.awake.is_notified()
+    }
+
+    /// Wakes a task whose budget is spent in the next turn, behind those whose
+    /// sockets have become ready by then.
+    pub(super) fn resume_later(&self, waker: &Waker) {
+        let parked = Parked::new(waker, &self.tasks);
+        self.spent.borrow_mut().push(parked);
+        self.awake.notify_if_idle();
+    }
+
+    /// Wakes those tasks.
+    pub(super) fn resume_spent(&self) {
+        if self.spent.borrow().is_empty() {
+            return;
+        }
+        let mut parked = self.spent.take();
+        parked.drain(..).for_each(|parked| parked.wake(&self.tasks));
+        // A waker that is not ours may have come back here.
+        let mut spent = self.spent.borrow_mut();
+        if spent.is_empty() {
+            *spent = parked;
+        }
     }
 
     /// How long the poll may wait: up to `limit`, not beyond a deadline.
-    pub(super) fn time_to_wait(&self, limit: Option<Duration>) -> Option<Duration> {
+    ///
+    /// The kernel counts whole milliseconds, so a deadline is overshot by up to
+    /// one, unless the wait is to end `early`, by up to [`spin::FINAL`].
+    pub(super) fn time_to_wait(&self, limit: Option<Duration>, early: bool) -> Option<Duration> {
         let deadline = self.timers.borrow().next_deadline();
-        let until = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match (limit, until) {
-            (Some(limit), Some(until)) => Some(limit.min(until)),
-            (limit, until) => limit.or(until),
-        }
+        let until = deadline.map(|deadline| {
+            let until = deadline.saturating_duration_since(Instant::now());
+            match early {
+                true => whole_milliseconds(until.saturating_sub(spin::FINAL / 2)),
+                false => until,
+            }
+        });
+        earlier(earlier(limit, until), self.pool.time_to_sweep())
     }
 
     pub(super) fn fire_timers(&self) {
@@ -228,9 +267,11 @@ impl Inner {
     /// Wakes whoever still waits, to see that the reactor is gone.
     pub(super) fn wake_all(&self) {
         self.fire(Timers::fire_next);
+        self.resume_spent();
+        self.pool.wake_all();
         let ios: Vec<_> = self.ios.borrow().iter().map(|(_, io)| io.clone()).collect();
         for io in ios {
-            io.wake_all();
+            io.wake_all(&self.tasks);
         }
     }
 
@@ -250,4 +291,15 @@ impl Inner {
             .field("sockets", &self.ios.borrow().len())
             .finish_non_exhaustive()
     }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn whole_milliseconds(duration: Duration) -> Duration {
+    duration - Duration::from_nanos(u64::from(duration.subsec_nanos() % 1_000_000))
 }

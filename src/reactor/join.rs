@@ -7,7 +7,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+
+use pin_project_lite::pin_project;
 
 use super::Inner;
 use super::task::TaskId;
@@ -208,6 +210,42 @@ impl Panic {
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Panic").field(&self.message).finish()
+    }
+}
+
+pin_project! {
+    /// A task's future, which leaves its output where the [`JoinHandle`] finds it.
+    ///
+    /// An `async` block would do, but it would keep room for the future twice:
+    /// as what it captures, and as what it awaits.
+    pub(crate) struct Reporting<F: Future> {
+        #[pin]
+        future: Option<F>,
+        report: Rc<OutcomeCell<F::Output>>,
+    }
+}
+
+impl<F: Future> Reporting<F> {
+    pub(crate) fn new(future: F, report: Rc<OutcomeCell<F::Output>>) -> Reporting<F> {
+        Reporting {
+            future: Some(future),
+            report,
+        }
+    }
+}
+
+impl<F: Future> Future for Reporting<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
+        };
+        let output = ready!(future.poll(context));
+        this.future.set(None);
+        this.report.finished(output);
+        Poll::Ready(())
     }
 }
 

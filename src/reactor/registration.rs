@@ -10,6 +10,7 @@ use mio::{Interest, Token};
 
 use super::Inner;
 use super::scheduled_io::{Direction, ScheduledIo};
+use crate::pool::{Block, Buffer, Places};
 
 /// Owns `source` and its registration, once and for both directions.
 pub(crate) struct Registration<S: AsFd> {
@@ -51,6 +52,45 @@ impl<S: AsFd> Registration<S> {
 
     pub(crate) fn inner(&self) -> &Rc<Inner> {
         &self.inner
+    }
+
+    /// Lends a block of the reactor's memory.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the task would have to wait for a reactor that is gone.
+    pub(crate) fn poll_block(
+        &self,
+        context: &Context<'_>,
+        places: &mut Places,
+    ) -> Poll<io::Result<Block>> {
+        let lent = self.inner.pool.poll_block(context, places);
+        self.unless_gone(lent, places)
+    }
+
+    /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_block`](Registration::poll_block).
+    pub(crate) fn poll_buffer(
+        &self,
+        context: &Context<'_>,
+        places: &mut Places,
+        len: usize,
+    ) -> Poll<io::Result<Buffer>> {
+        let lent = self.inner.pool.poll_buffer(context, places, len);
+        self.unless_gone(lent, places)
+    }
+
+    fn unless_gone<T>(&self, lent: Poll<T>, places: &mut Places) -> Poll<io::Result<T>> {
+        if lent.is_pending()
+            && let Err(error) = self.inner.ensure_open()
+        {
+            self.inner.pool.leave(places);
+            return Poll::Ready(Err(error));
+        }
+        lent.map(Ok)
     }
 
     /// Tells that reads may stop short of what has arrived.
@@ -118,11 +158,11 @@ impl<S: AsFd> Registration<S> {
             // No turn will ever renew it.
             self.inner.budget.reset();
         }
-        let alone = !self.inner.is_any_ready();
+        let alone = self.inner.budget.is_alone() && !self.inner.is_any_ready();
         match self.inner.budget.grant(wanted, unit, alone) {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => {
-                context.waker().wake_by_ref();
+                self.inner.resume_later(context.waker());
                 Poll::Pending
             }
         }
@@ -160,7 +200,7 @@ impl<S: AsFd> Registration<S> {
 
     fn park<T>(&self, context: &Context<'_>, direction: Direction) -> Poll<io::Result<T>> {
         self.inner.ensure_open()?;
-        self.io.park(direction, context.waker());
+        self.io.park(direction, context.waker(), &self.inner.tasks);
         Poll::Pending
     }
 }

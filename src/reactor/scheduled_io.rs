@@ -10,6 +10,9 @@ use std::task::Waker;
 
 use mio::event::Event;
 
+use super::parked::Parked;
+use super::task::TaskTable;
+
 /// One of the two independent directions of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -28,8 +31,8 @@ const MARKED: u8 = 1 << 4;
 #[derive(Debug, Default)]
 pub(crate) struct ScheduledIo {
     readiness: Cell<u8>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    reader: RefCell<Option<Parked>>,
+    writer: RefCell<Option<Parked>>,
 }
 
 impl ScheduledIo {
@@ -82,7 +85,7 @@ impl ScheduledIo {
     }
 
     /// Records an event of the poll and wakes who waits for it.
-    pub(crate) fn dispatch(&self, event: &Event) {
+    pub(crate) fn dispatch(&self, event: &Event, tasks: &TaskTable) {
         let mut bits = 0;
         if event.is_readable() {
             bits |= READABLE;
@@ -103,15 +106,15 @@ impl ScheduledIo {
         if event.is_priority() {
             bits |= MARKED;
         }
-        self.add(bits);
+        self.add(bits, tasks);
     }
 
     /// Parks `waker` until this direction is ready, in place of the last one.
-    pub(crate) fn park(&self, direction: Direction, waker: &Waker) {
+    pub(crate) fn park(&self, direction: Direction, waker: &Waker, tasks: &TaskTable) {
         let mut slot = self.slot(direction).borrow_mut();
         let replaced = match slot.as_ref() {
-            Some(parked) if parked.will_wake(waker) => None,
-            _ => slot.replace(waker.clone()),
+            Some(Parked::Foreign(parked)) if parked.will_wake(waker) => None,
+            _ => slot.replace(Parked::new(waker, tasks)),
         };
         drop(slot);
         // A foreign waker may be the last to hold a task, which goes with it
@@ -120,29 +123,29 @@ impl ScheduledIo {
     }
 
     /// Wakes both sides, so that they see that the reactor is gone.
-    pub(crate) fn wake_all(&self) {
-        self.wake(Direction::Read);
-        self.wake(Direction::Write);
+    pub(crate) fn wake_all(&self, tasks: &TaskTable) {
+        self.wake(Direction::Read, tasks);
+        self.wake(Direction::Write, tasks);
     }
 
-    fn add(&self, bits: u8) {
+    fn add(&self, bits: u8, tasks: &TaskTable) {
         self.readiness.set(self.readiness.get() | bits);
         if bits & (READABLE | READ_CLOSED) != 0 {
-            self.wake(Direction::Read);
+            self.wake(Direction::Read, tasks);
         }
         if bits & (WRITABLE | WRITE_CLOSED) != 0 {
-            self.wake(Direction::Write);
+            self.wake(Direction::Write, tasks);
         }
     }
 
-    fn wake(&self, direction: Direction) {
-        let waker = self.slot(direction).borrow_mut().take();
-        if let Some(waker) = waker {
-            waker.wake();
+    fn wake(&self, direction: Direction, tasks: &TaskTable) {
+        let parked = self.slot(direction).borrow_mut().take();
+        if let Some(parked) = parked {
+            parked.wake(tasks);
         }
     }
 
-    fn slot(&self, direction: Direction) -> &RefCell<Option<Waker>> {
+    fn slot(&self, direction: Direction) -> &RefCell<Option<Parked>> {
         match direction {
             Direction::Read => &self.reader,
             Direction::Write => &self.writer,
@@ -157,6 +160,8 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::reactor::awake::AwakeFlag;
+    use crate::reactor::task::ready_queue;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -167,10 +172,16 @@ mod tests {
         }
     }
 
+    fn no_tasks() -> TaskTable {
+        let poll = mio::Poll::new().unwrap();
+        let awake = AwakeFlag::new(poll.registry(), mio::Token(0)).unwrap();
+        TaskTable::new(ready_queue(Arc::new(awake)).0)
+    }
+
     #[test]
     fn a_closed_bit_outlives_a_cleared_readable() {
         let io = ScheduledIo::unready();
-        io.add(READABLE | READ_CLOSED);
+        io.add(READABLE | READ_CLOSED, &no_tasks());
         io.clear(Direction::Read);
         assert!(io.is_ready(Direction::Read));
         assert!(!io.is_ready(Direction::Write));
@@ -181,14 +192,15 @@ mod tests {
         let reads = Arc::new(Count::default());
         let writes = Arc::new(Count::default());
         let io = ScheduledIo::unready();
-        io.park(Direction::Read, &reads.clone().into());
-        io.park(Direction::Write, &writes.clone().into());
+        let tasks = no_tasks();
+        io.park(Direction::Read, &reads.clone().into(), &tasks);
+        io.park(Direction::Write, &writes.clone().into(), &tasks);
 
-        io.add(READABLE);
-        io.add(READABLE);
+        io.add(READABLE, &tasks);
+        io.add(READABLE, &tasks);
         assert_eq!(reads.0.load(Ordering::Relaxed), 1);
         assert_eq!(writes.0.load(Ordering::Relaxed), 0);
-        io.add(WRITE_CLOSED);
+        io.add(WRITE_CLOSED, &tasks);
         assert_eq!(writes.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,20 +1,25 @@
-//! The task table and the ready queue.
+//! The task table and the ready queues.
 //!
 //! A task is a boxed future in a slab. Its waker names it by slot and
 //! generation, so that one that outlives its task wakes nobody else. Waking
 //! puts that name on a queue, once until the task is polled; whoever runs the
 //! queue polls as many tasks as it held at the start, so that tasks woken
 //! meanwhile, a task that wakes itself among them, wait for the next turn.
+//!
+//! There are two: a waker, which any thread may hold, puts the name on a
+//! channel; the reactor itself, when a socket is ready, on a plain queue, to
+//! which it also moves what is in the channel.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use slab::Slab;
@@ -35,6 +40,14 @@ impl TaskId {
         slot: NO_SLOT,
         generation: 0,
     };
+
+    #[cfg(test)]
+    pub(crate) fn of_slot(slot: usize) -> TaskId {
+        TaskId {
+            slot,
+            generation: 0,
+        }
+    }
 }
 
 /// The slot of what is in no table.
@@ -72,10 +85,6 @@ pub(crate) struct ReadyReceiver {
 }
 
 impl ReadyReceiver {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.overflow.is_empty()
-    }
-
     /// Takes out what is queued now; what is pushed meanwhile stays.
     pub(crate) fn drain(&self) -> impl Iterator<Item = TaskId> {
         // Both lengths are fixed before either is drained: tasks that wake
@@ -141,13 +150,12 @@ impl Wake for TaskWaker {
 /// A spawned future with what is needed to poll it and to report its end.
 struct Task {
     future: Pin<Box<dyn Future<Output = ()>>>,
-    header: Arc<TaskWaker>,
     waker: Waker,
     outcome: Rc<dyn Outcome>,
 }
 
 struct Slot {
-    generation: u64,
+    header: Arc<TaskWaker>,
     /// `None` while the task is being polled.
     task: Option<Task>,
     /// Aborted while it was being polled: it ends when the poll returns.
@@ -158,7 +166,18 @@ struct Slot {
 pub(crate) struct TaskTable {
     slots: RefCell<Slab<Slot>>,
     next_generation: Cell<u64>,
+    /// Those that the reactor has woken.
+    runnable: RefCell<VecDeque<TaskId>>,
+    running: Cell<Option<Running>>,
     ready: Arc<ReadySender>,
+}
+
+/// The task that is being polled, and what its waker is made of.
+#[derive(Clone, Copy)]
+struct Running {
+    id: TaskId,
+    data: *const (),
+    vtable: &'static RawWakerVTable,
 }
 
 impl TaskTable {
@@ -166,8 +185,67 @@ impl TaskTable {
         TaskTable {
             slots: RefCell::default(),
             next_generation: Cell::new(1),
+            runnable: RefCell::default(),
+            running: Cell::new(None),
             ready,
         }
+    }
+
+    /// The task that is being polled, if `waker` is its own.
+    pub(crate) fn running_by(&self, waker: &Waker) -> Option<TaskId> {
+        let running = self.running.get()?;
+        let same = waker.data() == running.data && std::ptr::eq(waker.vtable(), running.vtable);
+        same.then_some(running.id)
+    }
+
+    /// Polls what `waker` wakes, by its name in between.
+    pub(crate) fn while_running<T>(
+        &self,
+        id: TaskId,
+        waker: &Waker,
+        poll: impl FnOnce() -> T,
+    ) -> T {
+        struct Until<'a>(&'a Cell<Option<Running>>);
+        impl Drop for Until<'_> {
+            fn drop(&mut self) {
+                self.0.set(None);
+            }
+        }
+        self.running.set(Some(Running {
+            id,
+            data: waker.data(),
+            vtable: waker.vtable(),
+        }));
+        let _until = Until(&self.running);
+        poll()
+    }
+
+    /// Has the task polled in the next turn. Only the reactor may call this: it
+    /// does not end its sleep.
+    pub(crate) fn wake(&self, id: TaskId) {
+        if id.slot != NO_SLOT {
+            let slots = self.slots.borrow();
+            let slot = slots.get(id.slot).filter(|slot| slot.header.id == id);
+            if slot.is_none_or(|slot| slot.header.queued.swap(true, Ordering::AcqRel)) {
+                return;
+            }
+        }
+        self.runnable.borrow_mut().push_back(id);
+    }
+
+    /// Adds the tasks that wakers have named, and counts those to poll.
+    pub(crate) fn take_woken(&self, woken: &ReadyReceiver) {
+        self.runnable.borrow_mut().extend(woken.drain());
+    }
+
+    /// How many tasks are to be polled.
+    pub(crate) fn runnable(&self) -> usize {
+        self.runnable.borrow().len()
+    }
+
+    /// The next one.
+    pub(crate) fn next_runnable(&self) -> Option<TaskId> {
+        self.runnable.borrow_mut().pop_front()
     }
 
     /// How many tasks have not ended yet.
@@ -190,17 +268,17 @@ impl TaskTable {
         };
         let header = TaskWaker::new(id, self.ready.clone());
         entry.insert(Slot {
-            generation,
             task: Some(Task {
                 future,
                 waker: header.clone().into(),
-                header: header.clone(),
                 outcome,
             }),
+            header,
             aborted: false,
         });
         drop(slots);
-        header.wake_by_ref();
+        self.wake(id);
+        self.ready.awake.notify_if_idle();
         id
     }
 
@@ -218,10 +296,11 @@ impl TaskTable {
         let Some(mut task) = self.take(id) else {
             return false;
         };
-        task.header.set_polled();
         let Task { future, waker, .. } = &mut task;
         let poll = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut Context::from_waker(waker))
+            self.while_running(id, waker, || {
+                future.as_mut().poll(&mut Context::from_waker(waker))
+            })
         }));
 
         let mut slots = self.slots.borrow_mut();
@@ -243,10 +322,7 @@ impl TaskTable {
     /// Ends the task without polling it again.
     pub(crate) fn abort(&self, id: TaskId) {
         let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots
-            .get_mut(id.slot)
-            .filter(|slot| slot.generation == id.generation)
-        else {
+        let Some(slot) = slots.get_mut(id.slot).filter(|slot| slot.header.id == id) else {
             return;
         };
         match slot.task.take() {
@@ -274,12 +350,11 @@ impl TaskTable {
         generation
     }
 
+    /// Takes the task out of its slot, to be polled.
     fn take(&self, id: TaskId) -> Option<Task> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(id.slot)?;
-        if slot.generation != id.generation {
-            return None;
-        }
+        let slot = slots.get_mut(id.slot).filter(|slot| slot.header.id == id)?;
+        slot.header.set_polled();
         slot.task.take()
     }
 }

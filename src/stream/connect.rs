@@ -68,7 +68,7 @@ async fn connect_tcp(handle: &Handle, host: &str, port: u16) -> io::Result<Strea
 
 async fn connect_to(handle: &Handle, peer: SocketAddr) -> io::Result<Stream> {
     let registration = establish(handle, Domain::for_address(peer), &peer.into()).await?;
-    options::tcp_connected(registration.source(), peer)?;
+    options::tcp_connected(registration.source(), peer, handle.inner.busy_poll)?;
     Ok(Stream::from_registration(registration, Peer::Tcp(peer)))
 }
 

@@ -2,14 +2,16 @@
 
 use std::cell::Cell;
 use std::io;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use socket2::Socket;
 
 use super::address::Address;
-use crate::reactor::{Registration, SHARED_LIMIT};
+use crate::reactor::{Direction, Registration, SHARED_LIMIT};
 
 /// The socket that the two halves share.
 pub(super) struct Connection {
@@ -33,17 +35,40 @@ impl Connection {
     /// The kernel reports a reset once, to whichever call comes first. If that
     /// is a write, the next read returns 0, and a connection that was cut in
     /// the middle looks like one that ended cleanly.
-    pub(super) fn note_failure(&self, error: &io::Error) {
+    pub(super) fn noted<T>(&self, moved: io::Result<T>) -> io::Result<T> {
         // A broken pipe is no reset: either we have shut down writing, or the
         // peer had ended its side before, and all that it sent can be read.
-        if error.kind() != io::ErrorKind::BrokenPipe && error.raw_os_error().is_some() {
+        if let Err(error) = &moved
+            && error.kind() != io::ErrorKind::BrokenPipe
+            && error.raw_os_error().is_some()
+        {
             self.failure.set(error.raw_os_error());
         }
+        moved
     }
 
     /// What a read of 0 bytes means if it is not the end of the stream.
-    pub(super) fn failure(&self) -> Option<io::Error> {
+    fn failure(&self) -> Option<io::Error> {
         self.failure.get().map(io::Error::from_raw_os_error)
+    }
+
+    /// Reads once, and tells how many bytes came: none at the end of the stream.
+    pub(super) fn poll_receive(
+        &self,
+        context: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let received = ready!(self.registration.poll_transfer(
+            context,
+            Direction::Read,
+            buf.len(),
+            || READ_UNIT,
+            |mut socket, chunk| socket.read(&mut buf[..chunk]),
+        ));
+        Poll::Ready(match received {
+            Ok(0) => self.failure().map_or(Ok(0), Err),
+            received => self.noted(received),
+        })
     }
 
     /// The most that one system call may send, whatever the budget allows.
@@ -72,6 +97,10 @@ impl Connection {
         }
     }
 }
+
+/// What a read is cut to whole multiples of, so that the rest of a nearly spent
+/// budget does not become a system call for a few bytes.
+const READ_UNIT: usize = 64 * 1024;
 
 /// The unit on a Unix socket, which has no segments: enough that the rest of a
 /// nearly spent budget does not become a system call for a few bytes.

@@ -88,8 +88,9 @@ impl Listener {
         let _turn = Turn::take(&self.accepting)?;
         loop {
             let (socket, peer) = poll_fn(|context| self.poll_accept(context)).await?;
+            let inner = self.registration.inner();
             let prepared = match &peer {
-                Peer::Tcp(peer) => options::tcp_connected(&socket, *peer),
+                Peer::Tcp(peer) => options::tcp_connected(&socket, *peer, inner.busy_poll),
                 Peer::Unix(_) => options::unix_connected(&socket),
             };
             if let Err(error) = prepared {
@@ -97,7 +98,6 @@ impl Listener {
                 log::debug!("passed over a connection: {error}");
                 continue;
             }
-            let inner = self.registration.inner();
             return Stream::new(inner, socket, ScheduledIo::assumed_ready(), peer);
         }
     }

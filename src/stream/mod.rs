@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod listener;
 mod options;
+mod read_ahead;
 mod read_exact_into;
 mod resolve;
 mod write_all;
@@ -14,9 +15,11 @@ use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use socket2::{SockRef, Socket};
 
+use crate::pool::{Block, Buffer, Places, Pool};
 use crate::reactor::{Inner, Registration, ScheduledIo};
 
 pub use address::{Address, AddressError};
@@ -28,6 +31,7 @@ pub(crate) use write_all::{Gather, MAX_HEAD};
 
 use connection::{Connection, Peer};
 use error::Poison;
+use read_ahead::ReadAhead;
 
 /// A connected TCP or Unix socket.
 ///
@@ -68,6 +72,7 @@ impl Stream {
             read: ReadHalf {
                 connection: connection.clone(),
                 poison: None,
+                ahead: ReadAhead::default(),
             },
             write: WriteHalf {
                 connection,
@@ -215,7 +220,9 @@ impl Stream {
 /// The reading half of a [`Stream`]; see [`Stream::split`].
 pub struct ReadHalf {
     connection: Rc<Connection>,
-    poison: Option<Poison>,
+    /// Boxed, since it is seldom there and there are many connections.
+    poison: Option<Box<Poison>>,
+    ahead: ReadAhead,
 }
 
 impl ReadHalf {
@@ -234,21 +241,46 @@ impl ReadHalf {
     /// Makes every further read fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
         if self.poison.is_none() {
-            self.poison = Poison::of(moved, wanted);
+            self.poison = Poison::of(moved, wanted).map(Box::new);
         }
+        if self.poison.is_some() {
+            // It leads nowhere.
+            self.ahead = ReadAhead::default();
+        }
+    }
+
+    /// The memory that all connections of the reactor share.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.connection.registration.inner().pool
+    }
+
+    /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if it would have to wait for a reactor that is gone.
+    pub(crate) fn poll_buffer(
+        &self,
+        context: &Context<'_>,
+        places: &mut Places,
+        len: usize,
+    ) -> Poll<io::Result<Buffer>> {
+        self.connection
+            .registration
+            .poll_buffer(context, places, len)
     }
 }
 
 impl fmt::Debug for ReadHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt_half("ReadHalf", &self.connection, self.poison, f)
+        fmt_half("ReadHalf", &self.connection, self.poison.as_deref(), f)
     }
 }
 
 /// The writing half of a [`Stream`]; see [`Stream::split`].
 pub struct WriteHalf {
     connection: Rc<Connection>,
-    poison: Option<Poison>,
+    poison: Option<Box<Poison>>,
 }
 
 impl WriteHalf {
@@ -287,24 +319,29 @@ impl WriteHalf {
         SockRef::from(self.connection.registration.source())
     }
 
+    /// Lends a block of the reactor's memory, unless there is none.
+    pub(crate) fn try_block(&self) -> Option<Block> {
+        self.connection.registration.inner().pool.try_block()
+    }
+
     /// Makes every further write fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
         if self.poison.is_none() {
-            self.poison = Poison::of(moved, wanted);
+            self.poison = Poison::of(moved, wanted).map(Box::new);
         }
     }
 }
 
 impl fmt::Debug for WriteHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt_half("WriteHalf", &self.connection, self.poison, f)
+        fmt_half("WriteHalf", &self.connection, self.poison.as_deref(), f)
     }
 }
 
 fn fmt_half(
     name: &str,
     connection: &Connection,
-    poison: Option<Poison>,
+    poison: Option<&Poison>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     f.debug_struct(name)

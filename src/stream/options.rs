@@ -16,8 +16,12 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
+// One of these macros calls the other by its bare name.
+#[cfg(target_os = "linux")]
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::Socket;
 
 /// Asked for as `SO_RCVBUF`; the kernel doubles it. 1 to 4 MiB measured alike.
@@ -29,14 +33,49 @@ const LEAST_USEFUL_RECEIVE_BUFFER: usize = 1024 * 1024;
 /// Asked for as `SO_SNDBUF`; 512 KiB to 2 MiB measured alike.
 const UNIX_SEND_BUFFER: usize = 1024 * 1024;
 
-/// Prepares a connected TCP socket.
-pub(crate) fn tcp_connected(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+/// Prepares a connected TCP socket of a reactor that polls busily for
+/// `busy_polling`, if it does.
+pub(crate) fn tcp_connected(
+    socket: &Socket,
+    peer: SocketAddr,
+    busy_polling: Duration,
+) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    if !busy_polling.is_zero() {
+        busy_poll(socket, busy_polling);
+    }
     if is_same_host(socket, peer)? && receive_buffer_limit() >= LEAST_USEFUL_RECEIVE_BUFFER {
         socket.set_recv_buffer_size(SAME_HOST_RECEIVE_BUFFER)?;
     }
     Ok(())
 }
+
+/// Has the kernel poll the network card for a socket, if that is permitted.
+///
+/// It takes `CAP_NET_ADMIN` to ask for more than `net.core.busy_read` (see
+/// socket(7)), which few programs have; without it nothing is lost.
+#[cfg(target_os = "linux")]
+fn busy_poll(socket: &Socket, most: Duration) {
+    static REFUSED: Once = Once::new();
+    let microseconds = libc::c_int::try_from(most.as_micros()).unwrap_or(libc::c_int::MAX);
+    if let Err(error) = nix::sys::socket::setsockopt(socket, BusyPoll, &microseconds) {
+        REFUSED.call_once(|| log::debug!("no SO_BUSY_POLL: {error}"));
+    }
+}
+
+/// Only Linux knows it.
+#[cfg(not(target_os = "linux"))]
+fn busy_poll(_: &Socket, _: Duration) {}
+
+#[cfg(target_os = "linux")]
+sockopt_impl!(
+    /// For how many microseconds a read polls the network card.
+    BusyPoll,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_BUSY_POLL,
+    libc::c_int
+);
 
 /// Prepares a connected Unix socket.
 pub(crate) fn unix_connected(socket: &Socket) -> io::Result<()> {

@@ -1,13 +1,11 @@
 //! The reading verb.
 
 use std::future::Future;
-use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::ReadHalf;
 use super::error::StreamError;
-use crate::reactor::Direction;
 
 impl ReadHalf {
     /// Fills `buf` from the stream; resolves when the last byte is in.
@@ -52,44 +50,28 @@ impl ReadHalf {
         buf: &mut [u8],
         filled: &mut usize,
     ) -> Poll<Result<(), StreamError>> {
-        if let Some(poison) = self.poison {
+        if let Some(poison) = &self.poison {
             return Poll::Ready(Err(poison.error()));
         }
-        let connection = &self.connection;
         let wanted = buf.len();
+        *filled += self.ahead.move_into(&mut buf[*filled..]);
         while *filled < wanted {
-            let rest = &mut buf[*filled..];
-            let moved = ready!(connection.registration.poll_transfer(
-                context,
-                Direction::Read,
-                rest.len(),
-                || READ_UNIT,
-                |mut socket, chunk| socket.read(&mut rest[..chunk]),
-            ));
-            let source = match moved {
-                Ok(0) => match connection.failure() {
-                    Some(error) => error,
-                    None => {
-                        return Poll::Ready(Err(StreamError::Eof {
-                            filled: *filled,
-                            wanted,
-                        }));
-                    }
+            let error = match ready!(self.connection.poll_receive(context, &mut buf[*filled..])) {
+                Ok(0) => StreamError::Eof {
+                    filled: *filled,
+                    wanted,
                 },
                 Ok(moved) => {
                     *filled += moved;
                     continue;
                 }
-                Err(error) => {
-                    connection.note_failure(&error);
-                    error
-                }
+                Err(source) => StreamError::Io {
+                    moved: *filled,
+                    wanted,
+                    source,
+                },
             };
-            return Poll::Ready(Err(StreamError::Io {
-                moved: *filled,
-                wanted,
-                source,
-            }));
+            return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(()))
     }
@@ -124,7 +106,3 @@ impl Drop for ReadExactInto<'_> {
         }
     }
 }
-
-/// What a read is cut to whole multiples of, so that the rest of a nearly spent
-/// budget does not become a system call for a few bytes.
-const READ_UNIT: usize = 64 * 1024;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use socket2::Socket;
 
 use super::WriteHalf;
+use super::connection::Connection;
 use super::error::StreamError;
 use crate::reactor::Direction;
 
@@ -111,83 +112,148 @@ impl WriteHalf {
     ///
     /// See [`Stream::write_all`](super::Stream::write_all).
     pub fn write_all<'a>(&'a mut self, data: impl Into<Buffers<'a>>) -> WriteAll<'a> {
-        self.write_gathered(Gather {
-            head: [0; MAX_HEAD],
-            head_len: 0,
-            body: data.into(),
-        })
-    }
-
-    /// Sends `gather.head` and its body as one.
-    pub(crate) fn write_gathered<'a>(&'a mut self, gather: Gather<'a>) -> WriteAll<'a> {
-        let mut position = Position::default();
-        position.advance(&gather, 0);
         WriteAll {
             half: self,
-            total: gather.len(),
-            gather,
-            position,
+            gather: Gather::new([0; MAX_HEAD], 0, data.into()),
         }
     }
 
-    /// Sends what lies behind `position`, and moves it on.
-    fn poll_drain(
+    /// Sends what is left of `gather`.
+    ///
+    /// It leaves poisoning to [`abandon`](WriteHalf::abandon).
+    pub(crate) fn poll_drain(
         &mut self,
         context: &Context<'_>,
-        gather: &Gather<'_>,
-        total: usize,
-        position: &mut Position,
+        gather: &mut Gather<'_>,
     ) -> Poll<Result<(), StreamError>> {
-        if let Some(poison) = self.poison {
+        if let Some(poison) = &self.poison {
             return Poll::Ready(Err(poison.error()));
         }
         let connection = &self.connection;
-        while position.written < total {
-            let wanted = gather
-                .within_one_call(position)
-                .min(connection.send_limit());
+        while gather.written < gather.len {
+            let wanted = gather.within_one_call().min(connection.send_limit());
             let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Write,
                 wanted,
                 || connection.send_unit(),
-                |socket, chunk| send(socket, gather, position, chunk),
+                |socket, chunk| send(socket, gather, chunk),
             ));
-            let error = match moved {
-                Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
-                Ok(moved) => {
-                    position.advance(gather, moved);
-                    continue;
+            match sent_some(connection, moved) {
+                Ok(moved) => gather.advance(moved),
+                Err(source) => {
+                    return Poll::Ready(Err(StreamError::Io {
+                        moved: gather.written,
+                        wanted: gather.len,
+                        source,
+                    }));
                 }
-                Err(error) => {
-                    connection.note_failure(&error);
-                    error
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Poisons this half if only a part of `gather` was sent.
+    pub(crate) fn abandon(&mut self, gather: &Gather<'_>) {
+        if gather.written < gather.len {
+            self.poison(gather.written, gather.len);
+        }
+    }
+
+    /// Sends `bytes` from `*sent` on, and keeps count in `sent` across calls.
+    ///
+    /// It leaves poisoning to the caller, who may know how to go on.
+    pub(crate) fn poll_send(
+        &mut self,
+        context: &Context<'_>,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> Poll<Result<(), StreamError>> {
+        if let Some(poison) = &self.poison {
+            return Poll::Ready(Err(poison.error()));
+        }
+        let connection = &self.connection;
+        while *sent < bytes.len() {
+            let rest = &bytes[*sent..];
+            let moved = ready!(connection.registration.poll_transfer(
+                context,
+                Direction::Write,
+                rest.len().min(connection.send_limit()),
+                || connection.send_unit(),
+                |socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS),
+            ));
+            match sent_some(connection, moved) {
+                Ok(moved) => *sent += moved,
+                Err(source) => {
+                    return Poll::Ready(Err(StreamError::Io {
+                        moved: *sent,
+                        wanted: bytes.len(),
+                        source,
+                    }));
                 }
-            };
-            return Poll::Ready(Err(StreamError::Io {
-                moved: position.written,
-                wanted: total,
-                source: error,
-            }));
+            }
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// A short head that the operation owns, and the body that it borrows.
+/// What a call has moved, with its error remembered for the reading side.
+fn sent_some(connection: &Connection, moved: io::Result<usize>) -> io::Result<usize> {
+    match connection.noted(moved) {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        moved => moved,
+    }
+}
+
+/// A short head that the operation owns, the body that it borrows, and how far
+/// the two have been sent.
 #[derive(Debug)]
 pub(crate) struct Gather<'a> {
-    pub(crate) head: [u8; MAX_HEAD],
-    pub(crate) head_len: usize,
-    pub(crate) body: Buffers<'a>,
+    head: [u8; MAX_HEAD],
+    head_len: usize,
+    body: Buffers<'a>,
+    /// Of head and body together.
+    len: usize,
+    /// How many bytes are sent.
+    written: usize,
+    /// The first part that is not sent yet.
+    part: usize,
+    /// How many bytes of that part are.
+    within: usize,
 }
 
 /// Room for the longest length prefix.
 pub(crate) const MAX_HEAD: usize = 8;
 
-impl Gather<'_> {
-    fn len(&self) -> usize {
-        self.head_len + self.body.len()
+impl<'a> Gather<'a> {
+    pub(crate) fn new(head: [u8; MAX_HEAD], head_len: usize, body: Buffers<'a>) -> Gather<'a> {
+        let mut gather = Gather {
+            head,
+            head_len,
+            len: head_len + body.len(),
+            body,
+            written: 0,
+            part: 0,
+            within: 0,
+        };
+        gather.advance(0);
+        gather
+    }
+
+    /// The length of head and body together, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether any of it was sent.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.written > 0
+    }
+
+    /// All parts, the head first.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let head = &self.head[..self.head_len];
+        std::iter::once(head).chain(self.body.parts().iter().copied())
     }
 
     /// The head is part 0, the body's first part is 1.
@@ -198,56 +264,38 @@ impl Gather<'_> {
         }
     }
 
-    /// The parts from `position` on that one system call can take.
-    fn window(&self, position: &Position) -> impl Iterator<Item = &[u8]> {
-        let mut skip = position.within;
-        (position.part..position.part + MAX_SLICES).map_while(move |index| {
+    /// The parts that are left and that one system call can take.
+    fn window(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.within;
+        (self.part..self.part + MAX_SLICES).map_while(move |index| {
             let part = self.part(index)?;
             Some(&part[std::mem::take(&mut skip)..])
         })
     }
 
-    fn within_one_call(&self, position: &Position) -> usize {
-        self.window(position).map(<[u8]>::len).sum()
+    fn within_one_call(&self) -> usize {
+        self.window().map(<[u8]>::len).sum()
     }
-}
 
-/// How far a gather has been sent.
-#[derive(Debug, Default)]
-struct Position {
-    /// The first part that is not sent yet.
-    part: usize,
-    /// How many bytes of that part are.
-    within: usize,
-    /// How many bytes are in all.
-    written: usize,
-}
-
-impl Position {
     /// Moves on by `bytes`, and then past parts that are empty.
-    fn advance(&mut self, gather: &Gather<'_>, bytes: usize) {
+    fn advance(&mut self, bytes: usize) {
         self.written += bytes;
         self.within += bytes;
-        while let Some(part) = gather.part(self.part)
-            && self.within >= part.len()
+        while let Some(len) = self.part(self.part).map(<[u8]>::len)
+            && self.within >= len
         {
-            self.within -= part.len();
+            self.within -= len;
             self.part += 1;
         }
     }
 }
 
-/// Sends up to `chunk` bytes from `position` on, in one call.
-fn send(
-    socket: &Socket,
-    gather: &Gather<'_>,
-    position: &Position,
-    chunk: usize,
-) -> io::Result<usize> {
+/// Sends up to `chunk` bytes of what is left, in one call.
+fn send(socket: &Socket, gather: &Gather<'_>, chunk: usize) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut count = 0;
     let mut left = chunk;
-    for part in gather.window(position) {
+    for part in gather.window() {
         let part = &part[..part.len().min(left)];
         slices[count] = IoSlice::new(part);
         count += 1;
@@ -282,28 +330,19 @@ const SEND_FLAGS: libc::c_int = 0;
 pub struct WriteAll<'a> {
     half: &'a mut WriteHalf,
     gather: Gather<'a>,
-    total: usize,
-    position: Position,
 }
 
 impl Future for WriteAll<'_> {
     type Output = Result<(), StreamError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let WriteAll {
-            half,
-            gather,
-            total,
-            position,
-        } = &mut *self;
-        half.poll_drain(context, gather, *total, position)
+        let WriteAll { half, gather } = &mut *self;
+        half.poll_drain(context, gather)
     }
 }
 
 impl Drop for WriteAll<'_> {
     fn drop(&mut self) {
-        if self.position.written < self.total {
-            self.half.poison(self.position.written, self.total);
-        }
+        self.half.abandon(&self.gather);
     }
 }

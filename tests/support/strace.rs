@@ -75,10 +75,18 @@ pub(crate) struct Trace {
 impl Trace {
     /// The calls of the thread that has a reactor.
     pub(crate) fn of_the_reactor(&self) -> Vec<&Call> {
+        self.split().0
+    }
+
+    /// The calls of all threads that have none.
+    pub(crate) fn of_other_threads(&self) -> Vec<&Call> {
+        self.split().1
+    }
+
+    fn split(&self) -> (Vec<&Call>, Vec<&Call>) {
         let mut registrations = self.calls.iter().filter(|call| call.name == "epoll_ctl");
         let thread = registrations.next().expect("a reactor's eventfd").thread;
-        let theirs = self.calls.iter().filter(|call| call.thread == thread);
-        theirs.collect()
+        self.calls.iter().partition(|call| call.thread == thread)
     }
 
     /// What [`note`] has told.

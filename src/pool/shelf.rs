@@ -1,0 +1,121 @@
+//! Memory that nobody uses just now.
+
+use std::cmp::Reverse;
+
+/// Vectors that came back, the last one on top.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    idle: Vec<Vec<u8>>,
+    bytes: usize,
+    /// The fewest that lay here since the last sweep: nobody needed those.
+    fewest: usize,
+}
+
+impl Shelf {
+    /// How many bytes lie here.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The latest.
+    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.idle.pop()?;
+        self.bytes -= bytes.capacity();
+        self.fewest = self.fewest.min(self.idle.len());
+        Some(bytes)
+    }
+
+    /// The one closest to `len` bytes that would be at least half full; rather
+    /// one that holds them than one that has to grow.
+    pub(super) fn take(&mut self, len: usize) -> Option<Vec<u8>> {
+        let sizes = self.idle.iter().map(Vec::capacity).enumerate();
+        let (index, _) = sizes
+            .filter(|&(_, size)| size / 2 <= len)
+            .max_by_key(|&(_, size)| (size >= len, Reverse(size.abs_diff(len))))?;
+        Some(self.remove(index))
+    }
+
+    pub(super) fn put(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.capacity();
+        self.idle.push(bytes);
+    }
+
+    /// Frees the one that has lain here longest, if there is any.
+    pub(super) fn free_one(&mut self) -> bool {
+        let any = !self.idle.is_empty();
+        if any {
+            drop(self.remove(0));
+        }
+        any
+    }
+
+    fn remove(&mut self, index: usize) -> Vec<u8> {
+        let bytes = self.idle.remove(index);
+        self.bytes -= bytes.capacity();
+        self.fewest = self.fewest.min(self.idle.len());
+        bytes
+    }
+
+    /// Frees what was not needed since the last sweep, and tells whether
+    /// anything is left.
+    pub(super) fn sweep(&mut self) -> bool {
+        for bytes in self.idle.drain(..self.fewest) {
+            self.bytes -= bytes.capacity();
+        }
+        self.fewest = self.idle.len();
+        !self.idle.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(sizes: &[usize]) -> Shelf {
+        let mut shelf = Shelf::default();
+        for &size in sizes {
+            shelf.put(Vec::with_capacity(size));
+        }
+        shelf
+    }
+
+    #[test]
+    fn the_closest_that_would_be_half_full_is_taken() {
+        let sizes = [100_000, 40_000, 60_000, 20_000];
+        for (len, expected) in [
+            (50_000, Some(60_000)),
+            (60_001, Some(100_000)),
+            (200_000, Some(100_000)),
+            (10_000, Some(20_000)),
+            (9_000, None),
+        ] {
+            let taken = shelf(&sizes).take(len);
+            assert_eq!(taken.map(|bytes| bytes.capacity()), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_frees_what_was_not_needed_since_the_last() {
+        let mut shelf = shelf(&[10, 20, 30, 40]);
+        assert!(shelf.sweep(), "they have only just come");
+        // Two at once are needed, again and again.
+        for _ in 0..3 {
+            let (one, other) = (shelf.pop().unwrap(), shelf.pop().unwrap());
+            shelf.put(other);
+            shelf.put(one);
+        }
+        assert!(shelf.sweep());
+        assert_eq!(shelf.bytes(), 30 + 40);
+        assert!(!shelf.sweep());
+        assert_eq!(shelf.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_freed_for_others_is_the_oldest() {
+        let mut shelf = shelf(&[10, 20]);
+        assert!(shelf.free_one());
+        assert_eq!(shelf.bytes(), 20);
+        assert!(shelf.free_one());
+        assert!(!shelf.free_one());
+    }
+}

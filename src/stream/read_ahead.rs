@@ -1,0 +1,117 @@
+//! Bytes that have been read before anybody asked for them.
+//!
+//! An exact read of a small frame costs two system calls, one for its length
+//! and one for the rest. So a `FrameReader` has its half take what the kernel
+//! holds, up to a block, and finds the frames in there. This is between the two
+//! of them: the verb of the public is served from the block first, and never
+//! sees it.
+
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+use super::ReadHalf;
+use super::connection::Connection;
+use super::error::StreamError;
+use crate::pool::{Block, Places};
+use crate::reactor::Direction;
+
+/// What was read ahead of demand, in a block that is held only while it is
+/// needed.
+#[derive(Debug, Default)]
+pub(super) struct ReadAhead {
+    block: Option<Block>,
+    unread: Range<usize>,
+}
+
+impl ReadAhead {
+    pub(super) fn unread(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => &block[self.unread.clone()],
+            None => &[],
+        }
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.unread.start += count;
+        self.release_if_empty();
+    }
+
+    /// Moves as much as there is to `buf`, and tells how much that was.
+    pub(super) fn move_into(&mut self, buf: &mut [u8]) -> usize {
+        let unread = self.unread();
+        let count = unread.len().min(buf.len());
+        if count > 0 {
+            buf[..count].copy_from_slice(&unread[..count]);
+            self.consume(count);
+        }
+        count
+    }
+
+    fn poll_more(
+        &mut self,
+        connection: &Connection,
+        context: &Context<'_>,
+        most: usize,
+        places: &mut Places,
+    ) -> Poll<io::Result<usize>> {
+        let registration = &connection.registration;
+        // First of all, so that a connection without traffic needs no block.
+        ready!(registration.poll_ready(context, Direction::Read))?;
+        let block = match &mut self.block {
+            Some(block) => block,
+            none => none.insert(ready!(registration.poll_block(context, places))?),
+        };
+        if self.unread.start > 0 {
+            block.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        let count = ready!(connection.poll_receive(context, &mut block[self.unread.end..most]))?;
+        self.unread.end += count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn release_if_empty(&mut self) {
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+            self.block = None;
+        }
+    }
+}
+
+impl ReadHalf {
+    /// What has been read ahead.
+    pub(crate) fn ahead(&self) -> &[u8] {
+        self.ahead.unread()
+    }
+
+    /// Takes `count` bytes off the front of what has been read ahead.
+    pub(crate) fn consume_ahead(&mut self, count: usize) {
+        self.ahead.consume(count);
+    }
+
+    /// Reads once, until at most `most` bytes are read ahead, and tells how
+    /// many came: none at the end of the stream.
+    ///
+    /// `most` is more than there are, and not more than a block. While it
+    /// waits, a block is held only if bytes are in it.
+    pub(crate) fn poll_ahead(
+        &mut self,
+        context: &Context<'_>,
+        most: usize,
+        places: &mut Places,
+    ) -> Poll<Result<usize, StreamError>> {
+        if let Some(poison) = &self.poison {
+            return Poll::Ready(Err(poison.error()));
+        }
+        let received = self
+            .ahead
+            .poll_more(&self.connection, context, most, places);
+        self.ahead.release_if_empty();
+        received.map_err(|source| StreamError::Io {
+            moved: self.ahead.unread.len(),
+            wanted: most,
+            source,
+        })
+    }
+}
