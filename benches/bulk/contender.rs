@@ -11,7 +11,7 @@ use nix::sys::time::TimeVal;
 use socket2::{Domain, SockRef};
 
 use crate::exchange::Exchange;
-use crate::hand_written::{self, Chunk, Tuning};
+use crate::hand_written::{self, Tuning};
 use crate::through_readinto;
 use crate::transport::Transport;
 
@@ -22,12 +22,9 @@ pub(crate) enum Contender {
     HandWritten,
     /// The library
     Readinto,
-    /// The hand-written loop with chunks of a quarter
-    QuarterChunks,
-    /// The hand-written loop with all that remains given to each call
-    WholeSlice,
-    /// That, on sockets as the kernel makes them but for TCP_NODELAY: what
-    /// other runtimes do
+    /// The hand-written loop with all that remains given to each call, on
+    /// sockets as the kernel makes them but for TCP_NODELAY: what other
+    /// runtimes do
     DefaultSockets,
 }
 
@@ -68,21 +65,33 @@ impl Contender {
         exchange: &mut Exchange,
         frames: usize,
     ) -> io::Result<Turn> {
-        let tuning = match self {
+        match self {
             Contender::Readinto => {
                 let (server, address) = through_readinto::serve(transport.address()?)?;
                 let client = through_readinto::Client::connect(&address)?;
-                return measure(client, server, exchange, frames);
+                measure(client, server, exchange, frames)
             }
-            Contender::HandWritten => Tuning::LibrarySockets(Chunk::Full),
-            Contender::QuarterChunks => Tuning::LibrarySockets(Chunk::Quarter),
-            Contender::WholeSlice => Tuning::LibrarySockets(Chunk::Unlimited),
-            Contender::DefaultSockets => Tuning::KernelSockets,
-        };
-        let (server, address) = hand_written::serve(transport, tuning)?;
-        let client = hand_written::Client::connect(&address, tuning)?;
-        measure(client, server, exchange, frames)
+            Contender::HandWritten => {
+                let tuning = Tuning::of_the_library(transport);
+                take_turn_by_hand(tuning, transport, exchange, frames)
+            }
+            Contender::DefaultSockets => {
+                take_turn_by_hand(Tuning::NONE, transport, exchange, frames)
+            }
+        }
     }
+}
+
+/// As [`Contender::take_turn`], by the hand-written loop.
+pub(crate) fn take_turn_by_hand(
+    tuning: Tuning,
+    transport: &Transport,
+    exchange: &mut Exchange,
+    frames: usize,
+) -> io::Result<Turn> {
+    let (server, address) = hand_written::serve(transport, tuning)?;
+    let client = hand_written::Client::connect(&address, tuning)?;
+    measure(client, server, exchange, frames)
 }
 
 impl fmt::Display for Contender {

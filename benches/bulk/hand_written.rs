@@ -18,24 +18,36 @@ use crate::exchange::Exchange;
 use crate::transport::Transport;
 
 /// How sockets are set up, and how much one system call is given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Tuning {
-    /// Socket options as the library sets them.
-    LibrarySockets(Chunk),
-    /// Buffers as the kernel makes them, and all that remains to each call.
-    KernelSockets,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tuning {
+    /// The most that one call sends, in bytes, cut to whole TCP segments; all
+    /// that remains if there is none.
+    pub(crate) chunk: Option<usize>,
+    /// The buffer that counts, in bytes as they are asked for: the receiver's
+    /// of TCP, the sender's of a Unix socket. If there is none, the kernel's.
+    pub(crate) buffer: Option<usize>,
 }
 
-/// The most that one system call is given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Chunk {
-    /// As the library while a task is alone: 1 MiB in whole segments, which are
-    /// 16 on loopback, or 256 KiB on a Unix socket.
-    Full,
-    /// A quarter of that.
-    Quarter,
-    /// All that remains.
-    Unlimited,
+impl Tuning {
+    /// What other runtimes do.
+    pub(crate) const NONE: Tuning = Tuning {
+        chunk: None,
+        buffer: None,
+    };
+
+    /// As the library while a task is alone.
+    pub(crate) fn of_the_library(transport: &Transport) -> Tuning {
+        match transport {
+            Transport::Tcp => Tuning {
+                chunk: Some(1024 * 1024),
+                buffer: Some(2 * 1024 * 1024),
+            },
+            Transport::Unix(_) => Tuning {
+                chunk: Some(256 * 1024),
+                buffer: Some(1024 * 1024),
+            },
+        }
+    }
 }
 
 /// Starts a server for one connection; returns where it listens.
@@ -162,7 +174,7 @@ struct Wire {
     read_closed: bool,
     writable: bool,
     is_unix: bool,
-    chunk: Chunk,
+    chunk: Option<usize>,
 }
 
 /// A length prefix on its way in.
@@ -195,13 +207,9 @@ impl Wire {
         if !is_unix {
             socket.set_tcp_nodelay(true)?;
         }
-        let chunk = match tuning {
-            Tuning::KernelSockets => Chunk::Unlimited,
-            Tuning::LibrarySockets(chunk) => {
-                enlarge_buffers(&socket, is_unix)?;
-                chunk
-            }
-        };
+        if let Some(buffer) = tuning.buffer {
+            fix_buffer(&socket, is_unix, buffer)?;
+        }
         let poll = Poll::new()?;
         poll.registry().register(
             &mut SourceFd(&socket.as_raw_fd()),
@@ -216,7 +224,7 @@ impl Wire {
             read_closed: false,
             writable: true,
             is_unix,
-            chunk,
+            chunk: tuning.chunk,
         })
     }
 
@@ -271,11 +279,7 @@ impl Wire {
     }
 
     fn receive_limit(&self) -> usize {
-        match self.chunk {
-            Chunk::Full => RECEIVE,
-            Chunk::Quarter => RECEIVE / 4,
-            Chunk::Unlimited => usize::MAX,
-        }
+        self.chunk.map_or(usize::MAX, |_| RECEIVE)
     }
 
     /// How many of `rest` bytes the next call is given: all, or whole segments.
@@ -283,18 +287,12 @@ impl Wire {
     /// Their length is asked for each time, since it doubles with the first
     /// answer of a connection.
     fn send_limit(&self, rest: usize) -> io::Result<usize> {
-        let limit = match (self.chunk, self.is_unix) {
-            (Chunk::Full, false) => SEND,
-            (Chunk::Quarter, false) => SEND / 4,
-            (Chunk::Full, true) => UNIX_SEND,
-            (Chunk::Quarter, true) => UNIX_SEND / 4,
-            (Chunk::Unlimited, _) => return Ok(rest),
-        };
+        let limit = self.chunk.unwrap_or(usize::MAX);
         if rest <= limit || self.is_unix {
             return Ok(rest.min(limit));
         }
         let segment = self.socket.tcp_mss()? as usize;
-        Ok(limit / segment * segment)
+        Ok((limit / segment).max(1) * segment)
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -323,13 +321,13 @@ fn send_once(socket: &Socket, payload: &[u8], written: usize, chunk: usize) -> i
 
 /// What `src/stream/options.rs` does on the same host; that the two agree is
 /// checked at every round.
-fn enlarge_buffers(socket: &Socket, is_unix: bool) -> io::Result<()> {
+fn fix_buffer(socket: &Socket, is_unix: bool, bytes: usize) -> io::Result<()> {
     if is_unix {
-        return socket.set_send_buffer_size(UNIX_SEND_BUFFER);
+        return socket.set_send_buffer_size(bytes);
     }
     let limit = fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap_or_default();
     if limit.trim().parse::<usize>().unwrap_or(0) >= LEAST_RECEIVE_BUFFER {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        socket.set_recv_buffer_size(bytes)?;
     }
     Ok(())
 }
@@ -337,10 +335,6 @@ fn enlarge_buffers(socket: &Socket, is_unix: bool) -> io::Result<()> {
 /// The length before each payload.
 const HEADER: usize = 4;
 
-const SEND: usize = 1024 * 1024;
 const RECEIVE: usize = 1024 * 1024;
-const UNIX_SEND: usize = 256 * 1024;
 
-const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 const LEAST_RECEIVE_BUFFER: usize = 1024 * 1024;
-const UNIX_SEND_BUFFER: usize = 1024 * 1024;

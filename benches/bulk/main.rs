@@ -13,6 +13,7 @@
 mod contender;
 mod exchange;
 mod hand_written;
+mod sweep;
 mod table;
 mod through_readinto;
 mod transport;
@@ -60,6 +61,11 @@ struct Options {
     #[arg(long)]
     unix: bool,
 
+    /// In place of contenders, the hand-written loop with every chunk and every
+    /// buffer: what the library's values were chosen from
+    #[arg(long)]
+    sweep: bool,
+
     /// What cargo passes
     #[arg(long, hide = true)]
     bench: bool,
@@ -83,7 +89,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let frames = options
             .frames
             .map_or((TURN / size).max(LEAST_FRAMES), |frames| frames as usize);
-        sweep(
+        if options.sweep {
+            sweep::run(options.rounds, size, frames, &transport)?;
+            continue;
+        }
+        compare(
             options.rounds,
             size,
             frames,
@@ -95,7 +105,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// All rounds of one frame size.
-fn sweep(
+fn compare(
     rounds: u32,
     size: usize,
     frames: usize,

@@ -1,0 +1,134 @@
+//! How many instructions a server spends in user space on one round trip of a
+//! 64-byte frame, counted by callgrind: `cargo bench --bench instructions`.
+//!
+//! A count is nearly the same on every machine and under any load (a server that
+//! is asked before it sleeps saves a little), so this one has a bar, and misses it
+//! with exit code 1. Each server is a process of its own
+//! under valgrind; this one is its client. Two runs of different length make
+//! what a server spends on its start cancel out.
+
+mod servers;
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use servers::Kind;
+
+/// What the library may spend, as a part of what tokio's exact reads spend:
+/// a little above what it does, so that it does not grow. The aim is 0.4.
+const BAR: f64 = 1.3;
+
+const FRAME: usize = 64;
+const FEW: usize = 200;
+const MANY: usize = 2200;
+
+fn main() -> ExitCode {
+    if let Ok(kind) = env::var(SERVER) {
+        return match servers::run(&kind) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error.as_ref()),
+        };
+    }
+    match compare() {
+        Ok(code) => code,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+fn fail(error: &dyn Error) -> ExitCode {
+    eprintln!("instructions: {error}");
+    ExitCode::FAILURE
+}
+
+fn compare() -> Result<ExitCode, Box<dyn Error>> {
+    let probe = Command::new("valgrind").arg("--version").output();
+    if matches!(&probe, Err(error) if error.kind() == ErrorKind::NotFound) {
+        println!("skipped: there is no valgrind on this machine");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut counts = Vec::new();
+    println!("instructions in user space per round trip of {FRAME} bytes:");
+    for kind in Kind::ALL {
+        let (few, many) = (count(kind, FEW)?, count(kind, MANY)?);
+        let each = (many - few) as f64 / (MANY - FEW) as f64;
+        println!("  {kind:<16} {each:>6.0}");
+        counts.push((kind, each));
+    }
+    let of = |wanted| {
+        counts
+            .iter()
+            .find(|(kind, _)| *kind == wanted)
+            .map(|count| count.1)
+    };
+    let (Some(ours), Some(theirs)) = (of(Kind::Readinto), of(Kind::TokioExact)) else {
+        return Err("a server is missing".into());
+    };
+    let ratio = ours / theirs;
+    println!(
+        "{} spends {ratio:.2} of what {} spends",
+        Kind::Readinto,
+        Kind::TokioExact
+    );
+    if ratio > BAR {
+        eprintln!("that is above the bar of {BAR}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the server spends in all, on this many round trips.
+fn count(kind: Kind, round_trips: usize) -> Result<u64, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let counts = folder.path().join("counts");
+    let mut server = Command::new("valgrind")
+        .args(["--tool=callgrind", "-q"])
+        .arg(format!("--callgrind-out-file={}", counts.display()))
+        .arg(env::current_exe()?)
+        .env(SERVER, kind.to_string())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut address = String::new();
+    let out = server.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut address)?;
+    exchange(address.trim(), round_trips)?;
+    let status = server.wait()?;
+    if !status.success() {
+        return Err(format!("the server {kind} under valgrind: {status}").into());
+    }
+    total(&counts)
+}
+
+fn exchange(address: &str, round_trips: usize) -> Result<(), Box<dyn Error>> {
+    let mut stream = TcpStream::connect(address)
+        .map_err(|error| format!("no server at {address:?}: {error}"))?;
+    stream.set_nodelay(true)?;
+    let mut frame = (FRAME as u32).to_be_bytes().to_vec();
+    frame.resize(4 + FRAME, 7);
+    let mut answer = vec![0; frame.len()];
+    for _ in 0..round_trips {
+        stream.write_all(&frame)?;
+        stream.read_exact(&mut answer)?;
+        if answer != frame {
+            return Err("a wrong answer".into());
+        }
+    }
+    Ok(())
+}
+
+/// The sum that callgrind has written.
+fn total(file: &Path) -> Result<u64, Box<dyn Error>> {
+    let text = fs::read_to_string(file)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .ok_or("callgrind has written no totals")?;
+    Ok(line.trim().parse()?)
+}
+
+/// Names the server that a process is to be.
+const SERVER: &str = "READINTO_BENCH_SERVER";
