@@ -93,6 +93,15 @@ pub(crate) const ROWS: &[Row] = &[
         skills: SEED,
         does: "FrameReader into a reused buffer, FrameWriter; default options",
     },
+    Row {
+        name: "readinto-busy-poll",
+        system: "readinto-busy-poll",
+        language: Language::Rust,
+        part: Part::Readinto,
+        needs: &[],
+        skills: SERVE,
+        does: "the same, polling for up to 100 µs before it sleeps",
+    },
     python(
         "asyncio-protocol",
         "asyncio",
@@ -251,6 +260,12 @@ pub(crate) const ROWS: &[Row] = &[
         "by-hand-tuned",
         SERVE,
         "as mio-hand-written, with readinto's socket options and chunks",
+    ),
+    limit(
+        "mio-hand-written-spinning",
+        "by-hand-spinning",
+        SERVE,
+        "as mio-hand-written-tuned, and it never sleeps",
     ),
     limit(
         "std-blocking",

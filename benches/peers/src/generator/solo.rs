@@ -4,6 +4,11 @@
 //! It spins, so that its own waking up is no part of a round trip. What it does
 //! for the large frames it does in short steps, so that the answer to a small
 //! one is not noticed late.
+//!
+//! Beside large frames, the small ones are due by the clock, and a round trip
+//! counts from then on. If the next were sent only after the last answer, a
+//! server that stalls for 25 ms would be asked once in that time, and its
+//! percentiles would hardly show it ("coordinated omission").
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -91,12 +96,24 @@ impl Solo {
         let mut frames = 0;
         let start = Instant::now();
         let deadline = goal.deadline(start);
+        let mut due = start;
         let end = loop {
-            let asked = Instant::now();
+            match self.bulk {
+                Some(_) => {
+                    due += PACE;
+                    self.turn_until(due)?;
+                }
+                // So that the server is asleep, however slow it is: one that is
+                // asked again before it gets there would need no waking.
+                None => {
+                    due = Instant::now() + PAUSE;
+                    self.turn_until(due)?;
+                }
+            }
             self.small.connection.ask(1);
             self.spin(|solo| Some(&solo.small))?;
             let answered = Instant::now();
-            round_trips.record(answered - asked);
+            round_trips.record(answered - due);
             frames += 1;
             let is_over = deadline.is_some_and(|deadline| answered >= deadline);
             if is_over || frames >= goal.frames() {
@@ -113,6 +130,14 @@ impl Solo {
                 .zip(moved_before)
                 .map(|((out, back), before)| (out - before.0).midpoint(back - before.1)),
         })
+    }
+
+    /// Takes turns until it is time.
+    fn turn_until(&mut self, time: Instant) -> io::Result<()> {
+        while Instant::now() < time {
+            self.turn()?;
+        }
+        Ok(())
     }
 
     /// Takes turns until all frames of a lane are answered.
@@ -153,6 +178,12 @@ impl Solo {
 
 const SMALL: u32 = 0;
 const BULK: u32 = 1;
+
+/// Between an answer and the next small frame, where there is nothing else.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The time from one small frame to the next, beside large ones.
+const PACE: Duration = Duration::from_micros(500);
 
 /// Small frames before the clock.
 const WARM_UP: u32 = 200;

@@ -22,6 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use client::Job;
 pub(crate) use client::{payload, report, wait_for_the_word};
 pub(crate) use framing::{Connected, Prefix};
+use mio_hand_written::Wait;
 use tuning::Tuning;
 
 /// What a row is started to do.
@@ -68,7 +69,11 @@ pub(crate) const NAMES: [&str; ROWS.len()] = {
 };
 
 const ROWS: &[(&str, Row)] = &[
-    ("readinto", Row::Readinto),
+    ("readinto", Row::Readinto(readinto::Waiting::Asleep)),
+    (
+        "readinto-busy-poll",
+        Row::Readinto(readinto::Waiting::BusyPolling),
+    ),
     (
         "tokio-exact",
         Row::TokioExact(tokio_exact::Style::Reused(Tuning::Default)),
@@ -89,10 +94,17 @@ const ROWS: &[(&str, Row)] = &[
     ("smol", Row::Smol),
     ("monoio", Row::Monoio),
     ("compio", Row::Compio),
-    ("mio-hand-written", Row::MioHandWritten(Tuning::Default)),
+    (
+        "mio-hand-written",
+        Row::MioHandWritten(Tuning::Default, Wait::Asleep),
+    ),
     (
         "mio-hand-written-tuned",
-        Row::MioHandWritten(Tuning::AsReadinto),
+        Row::MioHandWritten(Tuning::AsReadinto, Wait::Asleep),
+    ),
+    (
+        "mio-hand-written-spinning",
+        Row::MioHandWritten(Tuning::AsReadinto, Wait::Spinning),
     ),
     ("std-blocking", Row::StdBlocking(Tuning::Default)),
     ("std-blocking-tuned", Row::StdBlocking(Tuning::AsReadinto)),
@@ -123,13 +135,13 @@ pub(crate) fn run(name: &str, verb: &Verb) -> Result<(), Box<dyn Error>> {
 /// A row in Rust.
 #[derive(Clone, Copy, Debug)]
 enum Row {
-    Readinto,
+    Readinto(readinto::Waiting),
     TokioExact(tokio_exact::Style),
     TokioCodec(tokio_codec::Style),
     Smol,
     Monoio,
     Compio,
-    MioHandWritten(Tuning),
+    MioHandWritten(Tuning, Wait),
     StdBlocking(Tuning),
     Memcpy,
 }
@@ -137,13 +149,15 @@ enum Row {
 impl Row {
     fn serve(self, listen: &str, prefix: Prefix) -> io::Result<()> {
         match self {
-            Row::Readinto => readinto::serve(listen, prefix),
+            Row::Readinto(waiting) => readinto::serve(listen, prefix, waiting),
             Row::TokioExact(style) => tokio_exact::serve(listen, prefix, style),
             Row::TokioCodec(style) => tokio_codec::serve(listen, prefix, style),
             Row::Smol => smol::serve(listen, prefix),
             Row::Monoio => monoio::serve(listen, prefix),
             Row::Compio => compio::serve(listen, prefix),
-            Row::MioHandWritten(tuning) => mio_hand_written::serve(listen, prefix, tuning),
+            Row::MioHandWritten(tuning, wait) => {
+                mio_hand_written::serve(listen, prefix, tuning, wait)
+            }
             Row::StdBlocking(tuning) => std_blocking::serve(listen, prefix, tuning),
             Row::Memcpy => Err(without("serve")),
         }
@@ -151,13 +165,15 @@ impl Row {
 
     fn bulk(self, connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
         match self {
-            Row::Readinto => readinto::bulk(connect, prefix, job),
+            Row::Readinto(waiting) => readinto::bulk(connect, prefix, job, waiting),
             Row::TokioExact(style) => tokio_exact::bulk(connect, prefix, job, style),
             Row::TokioCodec(_) => tokio_codec::bulk(connect, prefix, job),
             Row::Smol => smol::bulk(connect, prefix, job),
             Row::Monoio => monoio::bulk(connect, prefix, job),
             Row::Compio => compio::bulk(connect, prefix, job),
-            Row::MioHandWritten(tuning) => mio_hand_written::bulk(connect, prefix, job, tuning),
+            Row::MioHandWritten(tuning, wait) => {
+                mio_hand_written::bulk(connect, prefix, job, tuning, wait)
+            }
             Row::StdBlocking(tuning) => std_blocking::bulk(connect, prefix, job, tuning),
             Row::Memcpy => memcpy::bulk(job),
         }
@@ -165,7 +181,7 @@ impl Row {
 
     fn seed(self, size: usize, iterations: usize) -> io::Result<()> {
         match self {
-            Row::Readinto => readinto::seed(size, iterations),
+            Row::Readinto(_) => readinto::seed(size, iterations),
             Row::TokioExact(_) => tokio_exact::seed(size, iterations),
             Row::Smol => smol::seed(size, iterations),
             _ => Err(without("seed")),

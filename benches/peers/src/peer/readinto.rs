@@ -1,7 +1,7 @@
-//! readinto, with its default options.
+//! readinto, with its default options or polling busily.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use readinto::{
     Address, FrameReader, FrameWriter, Handle, Listener, Prefix as TheirPrefix, Reactor, Stream,
@@ -10,9 +10,28 @@ use readinto::{
 use super::client::{self, Job, Wire};
 use super::framing::{MAX_FRAME, Prefix};
 
+/// How the reactor waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiting {
+    Asleep,
+    BusyPolling,
+}
+
+impl Waiting {
+    fn reactor(self) -> io::Result<Reactor> {
+        match self {
+            Waiting::Asleep => Reactor::new(),
+            Waiting::BusyPolling => Reactor::builder().busy_poll(BUSY_POLL).build(),
+        }
+    }
+}
+
+/// Longer than a round trip in which one side has to be woken.
+const BUSY_POLL: Duration = Duration::from_micros(100);
+
 /// The verb `serve`.
-pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
-    let mut reactor = Reactor::new()?;
+pub(super) fn serve(listen: &str, prefix: Prefix, waiting: Waiting) -> io::Result<()> {
+    let mut reactor = waiting.reactor()?;
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &address(listen)?)?;
     println!("listening on {}", listener.local_address());
@@ -29,7 +48,10 @@ async fn echo(stream: Stream, prefix: TheirPrefix) {
     let mut answers = FrameWriter::new(write, prefix);
     let echoed: io::Result<()> = async {
         while let Some(payload) = frames.next().await? {
-            answers.write(payload).await?;
+            answers.feed(payload).await?;
+            if !frames.is_next_ready() {
+                answers.flush().await?;
+            }
         }
         Ok(())
     }
@@ -40,8 +62,8 @@ async fn echo(stream: Stream, prefix: TheirPrefix) {
 }
 
 /// The verb `bulk`.
-pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
-    let mut reactor = Reactor::new()?;
+pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, waiting: Waiting) -> io::Result<()> {
+    let mut reactor = waiting.reactor()?;
     let handle = reactor.handle();
     reactor.block_on(async {
         let stream = Stream::connect(&handle, &address(connect)?).await?;

@@ -7,6 +7,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockRef, Socket};
 
+use super::Wait;
 use super::limits::{Company, Limits};
 use crate::peer::Tuning;
 use crate::peer::client::{Job, Wire};
@@ -17,6 +18,7 @@ pub(super) struct Client {
     socket: Socket,
     prefix: Prefix,
     limits: Limits,
+    wait: Wait,
     poll: Poll,
     events: Events,
     readable: bool,
@@ -34,6 +36,7 @@ impl Client {
         prefix: Prefix,
         job: &Job,
         tuning: Tuning,
+        wait: Wait,
     ) -> io::Result<Client> {
         let socket: Socket = match connected {
             Connected::Tcp(stream) => OwnedFd::from(stream).into(),
@@ -50,6 +53,7 @@ impl Client {
             limits: Limits::of(tuning, &socket)?,
             socket,
             prefix,
+            wait,
             poll,
             events: Events::with_capacity(4),
             readable: true,
@@ -151,7 +155,7 @@ impl Client {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, None) {
+        match self.poll.poll(&mut self.events, self.wait.timeout()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }

@@ -12,6 +12,7 @@ mod limits;
 mod server;
 
 use std::io;
+use std::time::Duration;
 
 use super::Tuning;
 use super::client::Job;
@@ -20,15 +21,37 @@ use super::memcpy::blocking;
 use client::Client;
 use server::Server;
 
+/// What it does while there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Asleep,
+    Spinning,
+}
+
+impl Wait {
+    fn timeout(self) -> Option<Duration> {
+        match self {
+            Wait::Asleep => None,
+            Wait::Spinning => Some(Duration::ZERO),
+        }
+    }
+}
+
 /// The verb `serve`.
-pub(super) fn serve(listen: &str, prefix: Prefix, tuning: Tuning) -> io::Result<()> {
+pub(super) fn serve(listen: &str, prefix: Prefix, tuning: Tuning, wait: Wait) -> io::Result<()> {
     let bound = Bound::announce(listen)?.nonblocking()?;
-    Server::new(bound, prefix, tuning)?.run()
+    Server::new(bound, prefix, tuning)?.run(wait)
 }
 
 /// The verb `bulk`.
-pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, tuning: Tuning) -> io::Result<()> {
+pub(super) fn bulk(
+    connect: &str,
+    prefix: Prefix,
+    job: &Job,
+    tuning: Tuning,
+    wait: Wait,
+) -> io::Result<()> {
     let connected = Connected::to(connect)?.nonblocking()?;
-    let mut client = Client::new(connected, prefix, job, tuning)?;
+    let mut client = Client::new(connected, prefix, job, tuning, wait)?;
     blocking(job.ship(&mut client))
 }

@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{SockRef, Socket};
 
+use super::Wait;
 use super::connection::{Connection, TurnEnd};
 use super::limits::{Company, Limits};
 use crate::peer::Tuning;
@@ -52,10 +53,13 @@ impl Server {
     }
 
     /// Serves until killed.
-    pub(super) fn run(&mut self) -> io::Result<()> {
+    pub(super) fn run(&mut self, wait: Wait) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            let timeout = (!self.queue.is_empty()).then_some(Duration::ZERO);
+            let timeout = match self.queue.is_empty() {
+                true => wait.timeout(),
+                false => Some(Duration::ZERO),
+            };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled?,
