@@ -44,7 +44,8 @@
 //!
 //! # Memory
 //!
-//! Nothing is allocated per frame once the reactor has seen its largest one.
+//! Nothing is allocated per frame once the reactor is warm, that is, as long as
+//! frames like it keep coming (what has not been used for seconds is freed).
 //! Writes borrow the caller's slices until the kernel has taken them. A
 //! [`FrameReader`] has a required maximum; its memory is lent by the reactor, and
 //! grows only as bytes arrive, whatever length the peer announces. A connection

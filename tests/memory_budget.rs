@@ -1,15 +1,19 @@
-//! All connections of a reactor share one budget of memory: what does not fit
-//! waits its turn, and whatever peers do, somebody can always go on.
+//! All connections of a reactor share one budget of memory: frames that don't
+//! fit wait their turn, and memory alone makes nobody wait in a circle.
 
 mod support;
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::Duration;
 
-use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream};
+use readinto::{FrameError, FrameReader, FrameWriter, Handle, JoinHandle, Prefix, Reactor, Stream};
 use socket2::Socket;
 use support::turns::{drive, settle};
 use support::{
@@ -43,17 +47,17 @@ fn a_budget_too_small_to_work_with_is_refused() {
 fn ten_long_frames_at_once_complete_in_turn_within_the_budget() {
     const LEN: usize = 20_000_000;
     const BUDGET: usize = 64 * MEBIBYTE;
-    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
-    let handle = reactor.handle();
-    let clients: Vec<PeerThread<()>> = (0..10)
-        .map(|number| {
-            let (stream, peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
-            drop(handle.spawn(echo(stream)));
-            peer_thread(move || ask(peer, &pattern(number, LEN)))
-        })
-        .collect();
-    // What this thread allocates is the reactor's.
+    // What this thread allocates is the reactor's, but for some sockets.
     let info = allocation_counter::measure(|| {
+        let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
+        let handle = reactor.handle();
+        let clients: Vec<PeerThread<()>> = (0..10)
+            .map(|number| {
+                let (stream, peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+                drop(handle.spawn(echo(stream)));
+                peer_thread(move || ask(peer, &pattern(number, LEN)))
+            })
+            .collect();
         drive(&mut reactor, async {
             for client in clients {
                 client.join().await;
@@ -207,44 +211,56 @@ fn many_idle_connections_need_no_memory() {
 }
 
 #[test]
-fn frames_that_are_begun_make_others_wait_until_they_are_done() {
+fn frames_that_are_begun_and_hold_every_block_stop_nobody() {
     with_budget(128 * 1024, async |handle| {
-        let frame = framed(PREFIX, &pattern(5, 100));
-        let (begun, rest) = frame.split_at(50);
-        let mut holding = Vec::new();
-        for _ in 0..2 {
-            let (mut reader, peer) = reader_of(&handle, begun).await;
-            let task =
-                handle.spawn(async move { reader.next().await.map(|frame| frame.is_some()) });
-            holding.push((task, peer));
+        let _holding = hold_every_block(&handle).await;
+
+        // A small frame, a long one, one into the caller's buffer, and the end.
+        let payload = pattern(5, 50_000);
+        let (mut reader, mut peer) = reader_of(&handle, &framed(PREFIX, &payload[..100])).await;
+        assert_eq!(reader.next().await.unwrap(), Some(&payload[..100]));
+        let frame = framed(PREFIX, &payload).repeat(2);
+        let writing = peer_thread(move || peer.write_all(&frame).unwrap());
+        assert_same(reader.next().await.unwrap().unwrap(), &payload);
+        let mut mine = vec![0; reader.next_len().await.unwrap().unwrap()];
+        reader.read_payload_into(&mut mine).await.unwrap();
+        assert_same(&mine, &payload);
+        writing.join().await;
+        assert_eq!(reader.next().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn tasks_that_feed_and_then_read_do_not_wait_for_each_other() {
+    with_budget(128 * 1024, async |handle| {
+        let mut tasks = Vec::new();
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            let (stream, peer) = stream_and_peer(&handle, Transport::Tcp).await;
+            let (read, write) = stream.split();
+            peers.push(peer);
+            tasks.push(handle.spawn(async move {
+                let mut answers = FrameWriter::new(write, PREFIX);
+                let mut questions = FrameReader::new(read, PREFIX, MAX);
+                answers.feed(b"not flushed yet").await.unwrap();
+                questions.next().await.unwrap().unwrap();
+                answers.flush().await.unwrap();
+            }));
         }
-        for _ in 0..20 {
-            yield_now().await;
+        yield_now().await;
+        for peer in &mut peers {
+            peer.write_all(&framed(PREFIX, b"go on")).unwrap();
         }
-        let (mut third, _peer) = reader_of(&handle, &frame).await;
-        let short = Duration::from_millis(20);
-        assert!(handle.timeout(short, third.next()).await.is_err());
-        let (task, mut peer) = holding.pop().unwrap();
-        peer.write_all(rest).unwrap();
-        assert!(task.await.unwrap().unwrap());
-        assert_eq!(third.next().await.unwrap().unwrap().len(), 100);
+        for task in tasks {
+            task.await.unwrap();
+        }
     });
 }
 
 #[test]
 fn a_writer_that_finds_no_memory_sends_without() {
     with_budget(128 * 1024, async |handle| {
-        let begun = &framed(PREFIX, &pattern(6, 100))[..50];
-        let mut holding = Vec::new();
-        for _ in 0..2 {
-            let (mut reader, peer) = reader_of(&handle, begun).await;
-            let task =
-                handle.spawn(async move { reader.next().await.map(|frame| frame.is_some()) });
-            holding.push((task, peer));
-        }
-        for _ in 0..20 {
-            yield_now().await;
-        }
+        let _holding = hold_every_block(&handle).await;
         let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
         let mut writer = FrameWriter::new(stream.split().1, PREFIX);
         writer.feed(b"at once").await.unwrap();
@@ -285,13 +301,48 @@ fn who_waits_when_the_reactor_goes_is_told() {
         first.next().await.unwrap().unwrap();
     });
     let (mut second, _peer) = drive(&mut reactor, reader_of(&handle, &frame));
+    let woken = Arc::new(CountWakes::default());
+    let waker = woken.clone().into();
+    let mut context = Context::from_waker(&waker);
+    let mut waiting = pin!(second.next());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
     settle(&mut reactor);
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+
+    let before = woken.0.load(Ordering::Relaxed);
     drop(reactor);
-    let error = support::turns::complete(second.next()).unwrap_err();
+    assert!(woken.0.load(Ordering::Relaxed) > before, "nobody told it");
+    let Poll::Ready(Err(error)) = waiting.as_mut().poll(&mut context) else {
+        panic!("it waits for ever");
+    };
     assert!(
         matches!(&error, FrameError::Io(error) if error.kind() == ErrorKind::NotConnected),
         "{error}"
     );
+}
+
+#[derive(Default)]
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Has frames begun, of a budget of 128 KiB, that hold both of its blocks.
+async fn hold_every_block(handle: &Handle) -> Vec<(JoinHandle<()>, Socket)> {
+    let begun = &framed(PREFIX, &pattern(6, 100))[..50];
+    let mut holding = Vec::new();
+    for _ in 0..2 {
+        let (mut reader, peer) = reader_of(handle, begun).await;
+        let task = handle.spawn(async move { drop(reader.next().await) });
+        holding.push((task, peer));
+    }
+    for _ in 0..20 {
+        yield_now().await;
+    }
+    holding
 }
 
 /// A reader, and its peer that has sent `bytes` or is about to.

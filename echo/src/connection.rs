@@ -249,7 +249,8 @@ impl fmt::Display for Reason<'_> {
             ),
             Ok(End::PayloadLate) => write!(
                 f,
-                "the rest of a frame did not arrive within the frame timeout of {}",
+                "the rest of a frame did not arrive, or found no room, within the frame timeout \
+                 of {}",
                 limits.frame
             ),
             Ok(End::AnswerLate) => write!(

@@ -86,7 +86,7 @@ fn a_payload_that_does_not_arrive_ends_with_the_frame_timeout() {
     late.assert_ended();
     server
         .process
-        .stderr_line("did not arrive within the frame timeout of 200ms");
+        .stderr_line("found no room, within the frame timeout of 200ms");
     server.connect().echo(b"fine");
     server.stop().assert_code(0);
 }

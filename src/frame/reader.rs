@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::error::FrameError;
 use super::prefix::{MAX_PREFIX, Prefix};
-use crate::pool::{BLOCK, Buffer, Places};
+use crate::pool::{BLOCK, Buffer, Ticket};
 use crate::stream::{ReadHalf, StreamError};
 
 /// Reads length-prefixed frames.
@@ -76,7 +76,8 @@ pub struct FrameReader {
     buffer: Option<Buffer>,
     /// Whether the last frame was so short that reading ahead pays.
     reads_ahead: bool,
-    places: Places,
+    /// The place in the queue for a buffer, while a future waits there.
+    ticket: Option<Ticket>,
 }
 
 struct Payload {
@@ -113,7 +114,7 @@ impl FrameReader {
             lent: 0,
             buffer: None,
             reads_ahead: true,
-            places: Places::default(),
+            ticket: None,
         }
     }
 
@@ -366,15 +367,32 @@ impl FrameReader {
                 true => BLOCK,
                 false => size - self.header_filled,
             };
-            if ready!(self.half.poll_ahead(context, most, &mut self.places))? == 0 {
-                return Poll::Ready(match self.header_filled {
-                    0 => Ok(None),
-                    got => Err(FrameError::Truncated { got, wanted: size }),
-                });
+            match ready!(self.half.poll_ahead(context, most))? {
+                Some(0) => {
+                    return Poll::Ready(match self.header_filled {
+                        0 => Ok(None),
+                        got => Err(FrameError::Truncated { got, wanted: size }),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    let header = &mut self.header[..size];
+                    let filled = &mut self.header_filled;
+                    match ready!(self.half.poll_fill(context, header, filled)) {
+                        Err(StreamError::Eof { filled: 0, .. }) => return Poll::Ready(Ok(None)),
+                        filled => filled?,
+                    }
+                }
             }
         }
-        // The header stays complete if not, so that this is said every time.
-        let len = self.accept(self.header)?;
+        let len = match self.accept(self.header) {
+            Ok(len) => len,
+            // The header stays complete, so that this is said every time.
+            Err(error) => {
+                self.half.discard_ahead();
+                return Poll::Ready(Err(error));
+            }
+        };
         self.header_filled = 0;
         self.reads_ahead = len <= BLOCK;
         self.payload = Some(Payload {
@@ -422,8 +440,8 @@ impl FrameReader {
             Place::Caller => payload.place = Place::Ahead,
             Place::Ahead | Place::Buffer => {}
         }
-        if len <= BLOCK && payload.place == Place::Ahead {
-            ready!(self.poll_until_ahead(context, len))?;
+        let is_short = len <= BLOCK && payload.place == Place::Ahead;
+        if is_short && ready!(self.poll_until_ahead(context, len))? {
             self.lent = len;
         } else {
             ready!(self.poll_buffer(context, len))?;
@@ -432,21 +450,26 @@ impl FrameReader {
         Poll::Ready(Ok(Some(len)))
     }
 
-    /// Reads ahead until `len` bytes of the payload are there.
+    /// Reads ahead until `len` bytes of the payload are there; `false` if there
+    /// is no block for it.
     fn poll_until_ahead(
         &mut self,
         context: &Context<'_>,
         len: usize,
-    ) -> Poll<Result<(), FrameError>> {
+    ) -> Poll<Result<bool, FrameError>> {
         while self.half.ahead().len() < len {
-            if ready!(self.half.poll_ahead(context, BLOCK, &mut self.places))? == 0 {
-                return Poll::Ready(Err(FrameError::Truncated {
-                    got: self.half.ahead().len(),
-                    wanted: self.payload.as_ref().map_or(len, |payload| payload.len),
-                }));
+            match ready!(self.half.poll_ahead(context, BLOCK))? {
+                Some(0) => {
+                    return Poll::Ready(Err(FrameError::Truncated {
+                        got: self.half.ahead().len(),
+                        wanted: self.payload.as_ref().map_or(len, |payload| payload.len),
+                    }));
+                }
+                Some(_) => {}
+                None => return Poll::Ready(Ok(false)),
             }
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(true))
     }
 
     /// Reads the payload into a buffer of its own, which grows as it arrives.
@@ -461,7 +484,7 @@ impl FrameReader {
             if self.half.pool().wants_proof(len) {
                 ready!(self.poll_until_ahead(context, BLOCK))?;
             }
-            let lent = ready!(self.half.poll_buffer(context, &mut self.places, len));
+            let lent = ready!(self.half.poll_buffer(context, &mut self.ticket, len));
             self.buffer = Some(lent.map_err(FrameError::Io)?);
         }
         let (Some(payload), Some(buffer)) = (&mut self.payload, &mut self.buffer) else {
@@ -492,8 +515,7 @@ struct Waiting<'a>(&'a mut FrameReader);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let FrameReader { half, places, .. } = &mut *self.0;
-        half.pool().leave(places);
+        self.0.ticket = None;
     }
 }
 

@@ -135,7 +135,7 @@ impl FrameWriter {
     /// See [`FrameWriter`].
     pub async fn flush(&mut self) -> Result<(), FrameError> {
         if self.fed.is_none() {
-            return Ok(());
+            return Ok(self.half.ensure_sound()?);
         }
         poll_fn(|context| self.poll_flush(context)).await
     }
@@ -240,6 +240,7 @@ impl Future for WriteFrame<'_> {
             }));
         }
         if !frame.is_begun() {
+            writer.half.ensure_sound()?;
             if frame.len() <= *most_copied {
                 if writer.room() < frame.len() {
                     ready!(writer.poll_flush(context))?;

@@ -2,12 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-
-/// A place in a queue. Numbers rise: who has the lower one came first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(NonZeroU64);
 
 /// How much of a limit is in use, and who waits, in order of arrival.
 ///
@@ -19,18 +15,32 @@ pub(super) struct Account {
     /// `None` counts nothing and never runs out.
     limit: Option<usize>,
     used: Cell<usize>,
-    queue: RefCell<VecDeque<(Ticket, Waker)>>,
-    next_ticket: Cell<NonZeroU64>,
+    /// Numbers rise: who has the lower one came first.
+    queue: RefCell<VecDeque<(u64, Waker)>>,
+    next_number: Cell<u64>,
+}
+
+/// A place in the queue of an account; dropping it gives it up.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    number: u64,
+    account: Rc<Account>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.account.leave(self.number);
+    }
 }
 
 impl Account {
-    pub(super) fn new(limit: Option<usize>) -> Account {
-        Account {
+    pub(super) fn new(limit: Option<usize>) -> Rc<Account> {
+        Rc::new(Account {
             limit,
             used: Cell::new(0),
             queue: RefCell::default(),
-            next_ticket: Cell::new(NonZeroU64::MIN),
-        }
+            next_number: Cell::new(0),
+        })
     }
 
     pub(super) fn limit(&self) -> Option<usize> {
@@ -41,14 +51,23 @@ impl Account {
         self.used.get()
     }
 
-    /// Takes `bytes` if they are free and nobody has waited longer.
+    /// Takes `bytes` if they are free.
     pub(super) fn try_take(&self, bytes: usize) -> bool {
-        self.limit.is_none() || self.queue.borrow().is_empty() && self.take(bytes)
+        let Some(limit) = self.limit else {
+            return true;
+        };
+        let used = self.used.get();
+        let fits = bytes <= limit - used;
+        if fits {
+            self.used.set(used + bytes);
+        }
+        fits
     }
 
-    /// Takes `bytes`, or waits for them in the place of `ticket`.
+    /// Takes `bytes` if they are free and nobody has waited longer, or waits
+    /// for them in the place of `ticket`.
     pub(super) fn poll_take(
-        &self,
+        self: &Rc<Self>,
         bytes: usize,
         context: &Context<'_>,
         ticket: &mut Option<Ticket>,
@@ -56,11 +75,10 @@ impl Account {
         if self.limit.is_none() {
             return Poll::Ready(());
         }
-        let first = self.queue.borrow().front().map(|(first, _)| *first);
-        if (first.is_none() || first == *ticket) && self.take(bytes) {
-            if let Some(ticket) = ticket.take() {
-                self.leave(ticket);
-            }
+        let first = self.queue.borrow().front().map(|&(number, _)| number);
+        let is_first = first.is_none() || first == ticket.as_ref().map(|ticket| ticket.number);
+        if is_first && self.try_take(bytes) {
+            *ticket = None;
             return Poll::Ready(());
         }
         self.wait(ticket, context.waker());
@@ -75,45 +93,25 @@ impl Account {
         }
     }
 
-    /// Gives up the place of `ticket`, if it is in this queue.
-    pub(super) fn leave(&self, ticket: Ticket) {
+    fn wait(self: &Rc<Self>, ticket: &mut Option<Ticket>, waker: &Waker) {
+        // A waker that is not ours may run anything when it is cloned or
+        // dropped, so nothing is borrowed then.
+        let waker = waker.clone();
         let mut queue = self.queue.borrow_mut();
-        let Ok(place) = queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else {
-            return;
-        };
-        let left = queue.remove(place);
-        drop(queue);
-        // A foreign waker may run anything when it is dropped.
-        drop(left);
-        if place == 0 {
-            self.wake_first();
-        }
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let used = self.used.get();
-        let fits = self.limit.is_some_and(|limit| bytes <= limit - used);
-        if fits {
-            self.used.set(used + bytes);
-        }
-        fits
-    }
-
-    fn wait(&self, ticket: &mut Option<Ticket>, waker: &Waker) {
-        let mut queue = self.queue.borrow_mut();
-        let place = ticket.and_then(|ticket| {
-            queue
-                .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
-                .ok()
-        });
-        let replaced = match place {
-            Some(place) if queue[place].1.will_wake(waker) => None,
-            Some(place) => Some(std::mem::replace(&mut queue[place].1, waker.clone())),
+        let replaced = match ticket {
+            Some(ticket) => {
+                let place = queue.binary_search_by_key(&ticket.number, |&(number, _)| number);
+                let place = place.expect("a ticket is in the queue until it is dropped");
+                Some(std::mem::replace(&mut queue[place].1, waker))
+            }
             None => {
-                let new = Ticket(self.next_ticket.get());
-                self.next_ticket.set(new.0.saturating_add(1));
-                queue.push_back((new, waker.clone()));
-                *ticket = Some(new);
+                let number = self.next_number.get();
+                self.next_number.set(number + 1);
+                queue.push_back((number, waker));
+                *ticket = Some(Ticket {
+                    number,
+                    account: self.clone(),
+                });
                 None
             }
         };
@@ -121,21 +119,34 @@ impl Account {
         drop(replaced);
     }
 
+    fn leave(&self, number: u64) {
+        let mut queue = self.queue.borrow_mut();
+        let place = queue.binary_search_by_key(&number, |&(number, _)| number);
+        let left = place.ok().and_then(|place| queue.remove(place));
+        drop(queue);
+        drop(left);
+        if place == Ok(0) {
+            self.wake_first();
+        }
+    }
+
     /// Wakes all who wait, to see that the reactor is gone.
     pub(super) fn wake_all(&self) {
-        let wakers: Vec<_> = self
-            .queue
-            .borrow()
-            .iter()
-            .map(|(_, waker)| waker.clone())
-            .collect();
-        wakers.into_iter().for_each(Waker::wake);
+        for waker in self.waiting(usize::MAX) {
+            waker.wake();
+        }
     }
 
     fn wake_first(&self) {
-        let first = self.queue.borrow().front().map(|(_, waker)| waker.clone());
-        if let Some(waker) = first {
+        for waker in self.waiting(1) {
             waker.wake();
         }
+    }
+
+    /// The wakers of the first so many.
+    fn waiting(&self, most: usize) -> Vec<Waker> {
+        let queue = self.queue.borrow();
+        let first = queue.iter().take(most);
+        first.map(|(_, waker)| waker.clone()).collect()
     }
 }

@@ -63,8 +63,6 @@ impl Drop for Buffer {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() > 0 {
             self.pool.put_back(&self.pool.idle_buffers, bytes);
-            // A reactor that is never idle has no other occasion.
-            self.pool.sweep_if_due();
         }
         self.pool.buffers.give_back(self.len);
     }

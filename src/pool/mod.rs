@@ -10,14 +10,14 @@
 //! frames spend most of their time on (a fifth of it in the measurements of
 //! `docs/architecture.md`). What nobody has needed for a while is freed.
 //!
-//! # Why nobody waits for ever
+//! # Why nobody waits in a circle
 //!
-//! With a budget, a quarter of it is for blocks and the rest for buffers, each
-//! with a queue of its own in order of arrival. A frame is given room for all of
-//! its length before its buffer exists, and needs nothing more from then on. So
-//! who holds a buffer waits for nobody but its peer; who holds a block waits at
-//! most for a buffer; and a writer that finds no block does without. Nobody
-//! waits in a circle.
+//! With a budget, a quarter of it is for blocks and the rest for buffers. Nobody
+//! ever waits for a block: a reader that finds none reads just the prefix, then
+//! takes a buffer for the frame; a writer sends without. For buffers there is one
+//! queue, in order of arrival, and a frame is given room for all of its length at
+//! once. So who holds a buffer waits for its peer, or for its own task, and never
+//! for more memory.
 //!
 //! A length is only a claim: if it is a large part of the budget, room is set
 //! aside for it once a whole block of the frame has arrived, and memory is taken
@@ -33,7 +33,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use account::{Account, Ticket};
+use account::Account;
+pub(crate) use account::Ticket;
 pub(crate) use buffer::Buffer;
 use shelf::Shelf;
 
@@ -48,10 +49,12 @@ pub(crate) const LEAST_BUDGET: usize = 8 * BLOCK;
 #[derive(Debug)]
 pub(crate) struct Pool {
     budget: Option<usize>,
-    blocks: Account,
-    buffers: Account,
+    blocks: Rc<Account>,
+    buffers: Rc<Account>,
     idle_blocks: RefCell<Shelf>,
     idle_buffers: RefCell<Shelf>,
+    /// What has come back, to look at the clock every now and then.
+    returns: Cell<u32>,
     /// When to free what was not needed; `None` while nothing is idle.
     sweep_at: Cell<Option<Instant>>,
 }
@@ -67,19 +70,9 @@ impl Pool {
             buffers: Account::new(buffers),
             idle_blocks: RefCell::default(),
             idle_buffers: RefCell::default(),
+            returns: Cell::new(0),
             sweep_at: Cell::new(None),
         })
-    }
-
-    /// Lends a block, or waits for one.
-    pub(crate) fn poll_block(
-        self: &Rc<Self>,
-        context: &Context<'_>,
-        places: &mut Places,
-    ) -> Poll<Block> {
-        self.blocks
-            .poll_take(BLOCK, context, &mut places.block)
-            .map(|()| self.lend_block())
     }
 
     /// Lends a block if there is one.
@@ -103,11 +96,11 @@ impl Pool {
     pub(crate) fn poll_buffer(
         self: &Rc<Self>,
         context: &Context<'_>,
-        places: &mut Places,
+        ticket: &mut Option<Ticket>,
         len: usize,
     ) -> Poll<Buffer> {
         self.buffers
-            .poll_take(len, context, &mut places.buffer)
+            .poll_take(len, context, ticket)
             .map(|()| self.lend_buffer(len))
     }
 
@@ -133,19 +126,8 @@ impl Pool {
         self.budget.is_some_and(|budget| len > budget / 64)
     }
 
-    /// Gives up a reader's places in the queues.
-    pub(crate) fn leave(&self, places: &mut Places) {
-        if let Some(ticket) = places.block.take() {
-            self.blocks.leave(ticket);
-        }
-        if let Some(ticket) = places.buffer.take() {
-            self.buffers.leave(ticket);
-        }
-    }
-
     /// Wakes all who wait, to see that the reactor is gone.
     pub(crate) fn wake_all(&self) {
-        self.blocks.wake_all();
         self.buffers.wake_all();
     }
 
@@ -190,20 +172,21 @@ impl Pool {
         if self.sweep_at.get().is_none() {
             self.sweep_at.set(Some(Instant::now() + SWEEP_EVERY));
         }
+        // A reactor that is never idle has no other occasion.
+        let returns = self.returns.get().wrapping_add(1);
+        self.returns.set(returns);
+        if returns.is_multiple_of(BETWEEN_LOOKS) {
+            self.sweep_if_due();
+        }
     }
-}
-
-/// A reader's places in the two queues. It waits in one at a time, and must not
-/// be forgotten there: see [`Pool::leave`].
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    block: Option<Ticket>,
-    buffer: Option<Ticket>,
 }
 
 /// How long memory may lie idle: about twice this. Long enough for the pause
 /// between two frames, short enough that a burst is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
+
+/// How much comes back between two looks at the clock.
+const BETWEEN_LOOKS: u32 = 256;
 
 /// A block on loan; it goes back when it is dropped.
 #[derive(Debug)]

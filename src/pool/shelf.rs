@@ -5,10 +5,15 @@ use std::cmp::Reverse;
 /// Vectors that came back, the last one on top.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    idle: Vec<Vec<u8>>,
+    idle: Vec<Idle>,
     bytes: usize,
-    /// The fewest that lay here since the last sweep: nobody needed those.
-    fewest: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    bytes: Vec<u8>,
+    /// It has come since the last sweep.
+    is_new: bool,
 }
 
 impl Shelf {
@@ -19,17 +24,17 @@ impl Shelf {
 
     /// The latest.
     pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
-        let bytes = self.idle.pop()?;
-        self.bytes -= bytes.capacity();
-        self.fewest = self.fewest.min(self.idle.len());
-        Some(bytes)
+        let idle = self.idle.pop()?;
+        self.bytes -= idle.bytes.capacity();
+        Some(idle.bytes)
     }
 
     /// The one closest to `len` bytes that would be at least half full; rather
     /// one that holds them than one that has to grow.
     pub(super) fn take(&mut self, len: usize) -> Option<Vec<u8>> {
-        let sizes = self.idle.iter().map(Vec::capacity).enumerate();
+        let sizes = self.idle.iter().map(|idle| idle.bytes.capacity());
         let (index, _) = sizes
+            .enumerate()
             .filter(|&(_, size)| size / 2 <= len)
             .max_by_key(|&(_, size)| (size >= len, Reverse(size.abs_diff(len))))?;
         Some(self.remove(index))
@@ -37,7 +42,10 @@ impl Shelf {
 
     pub(super) fn put(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.capacity();
-        self.idle.push(bytes);
+        self.idle.push(Idle {
+            bytes,
+            is_new: true,
+        });
     }
 
     /// Frees the one that has lain here longest, if there is any.
@@ -49,21 +57,21 @@ impl Shelf {
         any
     }
 
-    fn remove(&mut self, index: usize) -> Vec<u8> {
-        let bytes = self.idle.remove(index);
-        self.bytes -= bytes.capacity();
-        self.fewest = self.fewest.min(self.idle.len());
-        bytes
+    /// Frees what has lain here since the last sweep, and tells whether anything
+    /// is left.
+    pub(super) fn sweep(&mut self) -> bool {
+        self.idle.retain(|idle| idle.is_new);
+        self.bytes = self.idle.iter().map(|idle| idle.bytes.capacity()).sum();
+        for idle in &mut self.idle {
+            idle.is_new = false;
+        }
+        !self.idle.is_empty()
     }
 
-    /// Frees what was not needed since the last sweep, and tells whether
-    /// anything is left.
-    pub(super) fn sweep(&mut self) -> bool {
-        for bytes in self.idle.drain(..self.fewest) {
-            self.bytes -= bytes.capacity();
-        }
-        self.fewest = self.idle.len();
-        !self.idle.is_empty()
+    fn remove(&mut self, index: usize) -> Vec<u8> {
+        let idle = self.idle.remove(index);
+        self.bytes -= idle.bytes.capacity();
+        idle.bytes
     }
 }
 
@@ -108,6 +116,19 @@ mod tests {
         assert_eq!(shelf.bytes(), 30 + 40);
         assert!(!shelf.sweep());
         assert_eq!(shelf.bytes(), 0);
+    }
+
+    #[test]
+    fn sizes_that_take_turns_are_all_kept() {
+        let mut shelf = shelf(&[20_000, 100_000_000]);
+        for _ in 0..3 {
+            assert!(shelf.sweep());
+            for len in [20_000, 100_000_000] {
+                let bytes = shelf.take(len).unwrap();
+                shelf.put(bytes);
+            }
+        }
+        assert_eq!(shelf.bytes(), 100_020_000);
     }
 
     #[test]

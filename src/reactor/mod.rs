@@ -147,7 +147,9 @@ impl Reactor {
     ///
     /// If no task is ready, it waits up to `timeout` (`None`: as long as it
     /// takes) for a socket, a deadline or another thread; the wait is rounded up
-    /// to whole milliseconds. A signal may end the wait early. To have a
+    /// to whole milliseconds. It may end early: at a signal, to free memory that
+    /// has been idle for seconds, or shortly before a deadline that is polled for
+    /// ([`Builder::busy_poll`]). To have a
     /// foreign event loop wait instead, give it the reactor's descriptor
     /// ([`AsFd`]) and the time of [`Turn::next_deadline`], and call `turn` with
     /// a timeout of zero when either is due, or at once if [`Turn::more`].
@@ -203,11 +205,14 @@ impl Reactor {
 
     /// Waits for the kernel, and wakes those whose sockets are ready.
     fn poll_io(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let mut timeout = timeout;
         let mut may_wait = !self.has_work() && self.inner().awake.try_idle();
         if may_wait && self.spin.is_on() {
-            if let Some(count) = self.poll_busily(timeout)? {
+            let start = Instant::now();
+            if let Some(count) = self.poll_busily(start, timeout)? {
                 return Ok(count);
             }
+            timeout = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
             may_wait = !self.has_work() && self.inner().awake.try_idle();
         }
         let timeout = if may_wait {
@@ -229,8 +234,11 @@ impl Reactor {
     ///
     /// Returns `None` when it is time to sleep. Other threads that call
     /// meanwhile need no system call for it: their work is looked for as well.
-    fn poll_busily(&mut self, limit: Option<Duration>) -> io::Result<Option<usize>> {
-        let start = Instant::now();
+    fn poll_busily(
+        &mut self,
+        start: Instant,
+        limit: Option<Duration>,
+    ) -> io::Result<Option<usize>> {
         let deadline = self.inner().timers.borrow().next_deadline();
         let limit = limit.and_then(|limit| start.checked_add(limit));
         let Some(until) = self.spin.until(start, deadline) else {
@@ -375,7 +383,14 @@ impl Builder {
     /// A [`FrameReader`](crate::FrameReader) that finds it spent waits its turn,
     /// in order of arrival. A frame of more than three quarters of it can never
     /// be read by [`next`](crate::FrameReader::next): that is an error. Buffers
-    /// that the caller brings don't count.
+    /// that the caller brings don't count, and never wait.
+    ///
+    /// A frame takes its room at once and keeps it until the next call of its
+    /// reader, so memory alone makes nobody wait in a circle. A program still can:
+    /// a task that keeps a frame of one reader while it waits for a frame of
+    /// another needs room for both, and two ends of a connection on one reactor
+    /// share its budget. A future of `next` that waits, is kept and is not polled
+    /// any more holds up those behind it.
     pub fn memory_budget(mut self, bytes: usize) -> Builder {
         self.memory_budget = Some(bytes);
         self

@@ -10,7 +10,7 @@ use mio::{Interest, Token};
 
 use super::Inner;
 use super::scheduled_io::{Direction, ScheduledIo};
-use crate::pool::{Block, Buffer, Places};
+use crate::pool::{Buffer, Ticket};
 
 /// Owns `source` and its registration, once and for both directions.
 pub(crate) struct Registration<S: AsFd> {
@@ -54,40 +54,22 @@ impl<S: AsFd> Registration<S> {
         &self.inner
     }
 
-    /// Lends a block of the reactor's memory.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if the task would have to wait for a reactor that is gone.
-    pub(crate) fn poll_block(
-        &self,
-        context: &Context<'_>,
-        places: &mut Places,
-    ) -> Poll<io::Result<Block>> {
-        let lent = self.inner.pool.poll_block(context, places);
-        self.unless_gone(lent, places)
-    }
-
     /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
     ///
     /// # Errors
     ///
-    /// As [`poll_block`](Registration::poll_block).
+    /// `NotConnected` if the task would have to wait for a reactor that is gone.
     pub(crate) fn poll_buffer(
         &self,
         context: &Context<'_>,
-        places: &mut Places,
+        ticket: &mut Option<Ticket>,
         len: usize,
     ) -> Poll<io::Result<Buffer>> {
-        let lent = self.inner.pool.poll_buffer(context, places, len);
-        self.unless_gone(lent, places)
-    }
-
-    fn unless_gone<T>(&self, lent: Poll<T>, places: &mut Places) -> Poll<io::Result<T>> {
+        let lent = self.inner.pool.poll_buffer(context, ticket, len);
         if lent.is_pending()
             && let Err(error) = self.inner.ensure_open()
         {
-            self.inner.pool.leave(places);
+            *ticket = None;
             return Poll::Ready(Err(error));
         }
         lent.map(Ok)

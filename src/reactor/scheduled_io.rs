@@ -111,14 +111,10 @@ impl ScheduledIo {
 
     /// Parks `waker` until this direction is ready, in place of the last one.
     pub(crate) fn park(&self, direction: Direction, waker: &Waker, tasks: &TaskTable) {
-        let mut slot = self.slot(direction).borrow_mut();
-        let replaced = match slot.as_ref() {
-            Some(Parked::Foreign(parked)) if parked.will_wake(waker) => None,
-            _ => slot.replace(Parked::new(waker, tasks)),
-        };
-        drop(slot);
-        // A foreign waker may be the last to hold a task, which goes with it
-        // and may come back here.
+        // A foreign waker may run anything when it is cloned or dropped, and
+        // come back here.
+        let parked = Parked::new(waker, tasks);
+        let replaced = self.slot(direction).borrow_mut().replace(parked);
         drop(replaced);
     }
 

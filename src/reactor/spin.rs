@@ -20,6 +20,8 @@ pub(super) struct Spin {
 
 impl Spin {
     pub(super) fn new(most: Duration) -> Spin {
+        // Longer than anybody waits, and still within what the clock can say.
+        let most = most.min(Duration::from_secs(3600));
         Spin {
             most,
             window: most,
@@ -57,12 +59,16 @@ impl Spin {
     /// Something has come: the wait is over.
     pub(super) fn ended(&mut self, now: Instant) {
         if let Some(since) = self.since.take()
-            && now.duration_since(since) <= self.most
+            && now.duration_since(since) <= self.most + WAKING
         {
             self.window = self.most;
         }
     }
 }
+
+/// What waking takes at most, mostly, after a wait that was slept: it is no part
+/// of the time until something came.
+const WAKING: Duration = Duration::from_micros(50);
 
 /// How much of the wait for a deadline is left to spinning.
 pub(super) const FINAL: Duration = Duration::from_millis(2);
@@ -85,12 +91,12 @@ mod tests {
             let until = spin.until(now, None);
             spun += until.map_or(Duration::ZERO, |until| until - now);
             spin.failed();
-            spin.ended(now + 2 * MOST);
+            spin.ended(now + 2 * MOST + WAKING);
         }
         assert!(spun < 2 * MOST, "{spun:?}");
         assert_eq!(spin.until(now, None), None);
 
-        spin.ended(now + MOST);
+        spin.ended(now + MOST + WAKING);
         assert_eq!(spin.until(now, None), Some(now + MOST));
     }
 

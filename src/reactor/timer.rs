@@ -177,7 +177,8 @@ impl Future for Sleep {
         };
         let waker = context.waker();
         let Some(slot) = self.slot else {
-            let slot = self.inner.timers.borrow_mut().arm(deadline, waker.clone());
+            let waker = waker.clone();
+            let slot = self.inner.timers.borrow_mut().arm(deadline, waker);
             self.slot = Some(slot);
             return Poll::Pending;
         };

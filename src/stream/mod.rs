@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 
 use socket2::{SockRef, Socket};
 
-use crate::pool::{Block, Buffer, Places, Pool};
+use crate::pool::{Block, Buffer, Pool, Ticket};
 use crate::reactor::{Inner, Registration, ScheduledIo};
 
 pub use address::{Address, AddressError};
@@ -244,9 +244,15 @@ impl ReadHalf {
             self.poison = Poison::of(moved, wanted).map(Box::new);
         }
         if self.poison.is_some() {
-            // It leads nowhere.
-            self.ahead = ReadAhead::default();
+            self.discard_ahead();
         }
+    }
+
+    /// Fails if an earlier read stopped half-way.
+    fn ensure_sound(&self) -> Result<(), StreamError> {
+        self.poison
+            .as_ref()
+            .map_or(Ok(()), |poison| Err(poison.error()))
     }
 
     /// The memory that all connections of the reactor share.
@@ -262,12 +268,12 @@ impl ReadHalf {
     pub(crate) fn poll_buffer(
         &self,
         context: &Context<'_>,
-        places: &mut Places,
+        ticket: &mut Option<Ticket>,
         len: usize,
     ) -> Poll<io::Result<Buffer>> {
         self.connection
             .registration
-            .poll_buffer(context, places, len)
+            .poll_buffer(context, ticket, len)
     }
 }
 
@@ -317,6 +323,13 @@ impl WriteHalf {
     #[must_use]
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self.connection.registration.source())
+    }
+
+    /// Fails if an earlier write stopped half-way.
+    pub(crate) fn ensure_sound(&self) -> Result<(), StreamError> {
+        self.poison
+            .as_ref()
+            .map_or(Ok(()), |poison| Err(poison.error()))
     }
 
     /// Lends a block of the reactor's memory, unless there is none.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use super::ReadHalf;
 use super::connection::Connection;
 use super::error::StreamError;
-use crate::pool::{Block, Places};
+use crate::pool::Block;
 use crate::reactor::Direction;
 
 /// What was read ahead of demand, in a block that is held only while it is
@@ -53,14 +53,15 @@ impl ReadAhead {
         connection: &Connection,
         context: &Context<'_>,
         most: usize,
-        places: &mut Places,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<Option<usize>>> {
         let registration = &connection.registration;
         // First of all, so that a connection without traffic needs no block.
         ready!(registration.poll_ready(context, Direction::Read))?;
-        let block = match &mut self.block {
-            Some(block) => block,
-            none => none.insert(ready!(registration.poll_block(context, places))?),
+        if self.block.is_none() {
+            self.block = registration.inner().pool.try_block();
+        }
+        let Some(block) = &mut self.block else {
+            return Poll::Ready(Ok(None));
         };
         if self.unread.start > 0 {
             block.copy_within(self.unread.clone(), 0);
@@ -68,7 +69,7 @@ impl ReadAhead {
         }
         let count = ready!(connection.poll_receive(context, &mut block[self.unread.end..most]))?;
         self.unread.end += count;
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(Some(count)))
     }
 
     fn release_if_empty(&mut self) {
@@ -91,7 +92,8 @@ impl ReadHalf {
     }
 
     /// Reads once, until at most `most` bytes are read ahead, and tells how
-    /// many came: none at the end of the stream.
+    /// many came: `Some(0)` at the end of the stream, `None` if the reactor has
+    /// no block left.
     ///
     /// `most` is more than there are, and not more than a block. While it
     /// waits, a block is held only if bytes are in it.
@@ -99,19 +101,19 @@ impl ReadHalf {
         &mut self,
         context: &Context<'_>,
         most: usize,
-        places: &mut Places,
-    ) -> Poll<Result<usize, StreamError>> {
-        if let Some(poison) = &self.poison {
-            return Poll::Ready(Err(poison.error()));
-        }
-        let received = self
-            .ahead
-            .poll_more(&self.connection, context, most, places);
+    ) -> Poll<Result<Option<usize>, StreamError>> {
+        self.ensure_sound()?;
+        let received = self.ahead.poll_more(&self.connection, context, most);
         self.ahead.release_if_empty();
         received.map_err(|source| StreamError::Io {
             moved: self.ahead.unread.len(),
             wanted: most,
             source,
         })
+    }
+
+    /// Drops what was read ahead, of a stream that leads nowhere.
+    pub(crate) fn discard_ahead(&mut self) {
+        self.ahead = ReadAhead::default();
     }
 }

@@ -50,9 +50,7 @@ impl ReadHalf {
         buf: &mut [u8],
         filled: &mut usize,
     ) -> Poll<Result<(), StreamError>> {
-        if let Some(poison) = &self.poison {
-            return Poll::Ready(Err(poison.error()));
-        }
+        self.ensure_sound()?;
         let wanted = buf.len();
         *filled += self.ahead.move_into(&mut buf[*filled..]);
         while *filled < wanted {

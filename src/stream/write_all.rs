@@ -126,9 +126,7 @@ impl WriteHalf {
         context: &Context<'_>,
         gather: &mut Gather<'_>,
     ) -> Poll<Result<(), StreamError>> {
-        if let Some(poison) = &self.poison {
-            return Poll::Ready(Err(poison.error()));
-        }
+        self.ensure_sound()?;
         let connection = &self.connection;
         while gather.written < gather.len {
             let wanted = gather.within_one_call().min(connection.send_limit());
@@ -169,9 +167,7 @@ impl WriteHalf {
         bytes: &[u8],
         sent: &mut usize,
     ) -> Poll<Result<(), StreamError>> {
-        if let Some(poison) = &self.poison {
-            return Poll::Ready(Err(poison.error()));
-        }
+        self.ensure_sound()?;
         let connection = &self.connection;
         while *sent < bytes.len() {
             let rest = &bytes[*sent..];
