@@ -36,9 +36,9 @@
 //!
 //! # Fairness
 //!
-//! The unit is the byte. In one poll a task may move 1 MiB, or 256 KiB while
-//! other tasks are ready, and no system call is given more than that; then it
-//! goes to the back of the queue, and the kernel is asked who else is ready.
+//! The unit is the byte. In one poll a task may move 256 KiB, and no system call
+//! is given more than that; then the kernel is asked who else is ready, and the
+//! task goes to the back of the queue.
 //! A computation without an `await` holds the thread, as in any runtime of this
 //! kind.
 //!

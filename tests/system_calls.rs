@@ -19,75 +19,30 @@ use support::turns::{drive, settle, turn_until};
 use support::{Transport, assert_same, pattern, peer_thread, run, stream_and_peer, yield_now};
 
 #[test]
-fn a_task_that_is_alone_gives_at_most_one_mebibyte_to_a_call() {
+fn a_task_gives_at_most_256_kib_to_a_call_and_sends_by_the_segment() {
     let workload = || run(async |handle| echo_in_bulk(&handle, Transport::Tcp).await);
-    let name = "a_task_that_is_alone_gives_at_most_one_mebibyte_to_a_call";
+    let name = "a_task_gives_at_most_256_kib_to_a_call_and_sends_by_the_segment";
     if let Some(trace) = traced(name, workload) {
         let largest = largest_given(&trace);
-        assert!(largest <= MEBIBYTE + trace.note("mss"), "{largest}");
-        assert!(largest > MEBIBYTE / 2, "not put to the test by {largest}");
+        assert!(largest <= MEBIBYTE / 4, "{largest}");
+        assert!(largest > MEBIBYTE / 8, "not put to the test by {largest}");
         assert_whole_segments(&trace);
-    }
-}
-
-#[test]
-fn a_task_gives_at_most_256_kib_to_a_call_while_another_is_ready() {
-    let workload = || {
-        run(async |handle| {
-            let other = handle.spawn(wake_itself());
-            echo_in_bulk(&handle, Transport::Tcp).await;
-            assert!(!other.is_finished());
-        });
-    };
-    let name = "a_task_gives_at_most_256_kib_to_a_call_while_another_is_ready";
-    if let Some(trace) = traced(name, workload) {
-        assert_shared(&trace);
-        assert_whole_segments(&trace);
-    }
-}
-
-#[test]
-fn a_task_gives_at_most_256_kib_to_a_call_while_the_future_of_block_on_is_ready() {
-    let workload = || {
-        run(async |handle| {
-            let inner = handle.clone();
-            let bulk = handle.spawn(async move { echo_in_bulk(&inner, Transport::Tcp).await });
-            while !bulk.is_finished() {
-                yield_now().await;
-            }
-            bulk.await.unwrap();
-        });
-    };
-    let name = "a_task_gives_at_most_256_kib_to_a_call_while_the_future_of_block_on_is_ready";
-    if let Some(trace) = traced(name, workload) {
-        assert_shared(&trace);
-        assert_whole_segments(&trace);
-    }
-}
-
-#[test]
-fn the_bounds_hold_for_unix_sockets_as_well() {
-    let workload = || {
-        run(async |handle| {
-            echo_in_bulk(&handle, Transport::Unix).await;
-            let other = handle.spawn(wake_itself());
-            yield_now().await;
-            mark_the_trace();
-            echo_in_bulk(&handle, Transport::Unix).await;
-            assert!(!other.is_finished());
-        });
-    };
-    if let Some(trace) = traced("the_bounds_hold_for_unix_sockets_as_well", workload) {
         let calls = trace.of_the_reactor();
-        let mark = calls.iter().position(|call| is_mark(call));
-        let mark = mark.expect("a mark");
-        let largest = |calls: &[&Call]| calls.iter().copied().filter_map(given).max();
-        let (alone, shared) = (largest(&calls[..mark]), largest(&calls[mark + 1..]));
-        assert!(alone.is_some_and(|given| given <= MEBIBYTE), "{alone:?}");
-        assert!(
-            shared.is_some_and(|given| given <= MEBIBYTE / 4),
-            "{shared:?}"
-        );
+        let sends = calls
+            .iter()
+            .filter(|call| call.arguments.contains("MSG_NOSIGNAL"));
+        let longest = sends.map(|call| call.given()).max().expect("a send");
+        assert!(longest <= 64 * 1024, "{longest}");
+    }
+}
+
+#[test]
+fn the_bound_holds_for_unix_sockets_as_well() {
+    let workload = || run(async |handle| echo_in_bulk(&handle, Transport::Unix).await);
+    if let Some(trace) = traced("the_bound_holds_for_unix_sockets_as_well", workload) {
+        let largest = largest_given(&trace);
+        assert!(largest <= MEBIBYTE / 4, "{largest}");
+        assert!(largest > MEBIBYTE / 8, "not put to the test by {largest}");
     }
 }
 
@@ -287,12 +242,6 @@ fn ask(mut peer: Socket, frames: usize, len: usize) {
     }
 }
 
-async fn wake_itself() {
-    loop {
-        yield_now().await;
-    }
-}
-
 /// A call that nothing else makes, to find the place again in the trace.
 fn mark_the_trace() {
     let mut nothing = std::fs::File::open("/dev/null").unwrap();
@@ -315,12 +264,6 @@ fn largest_given(trace: &Trace) -> usize {
         .filter_map(given)
         .max()
         .expect("some bytes were moved")
-}
-
-fn assert_shared(trace: &Trace) {
-    let largest = largest_given(trace);
-    assert!(largest <= MEBIBYTE / 4 + trace.note("mss"), "{largest}");
-    assert!(largest > MEBIBYTE / 8, "not put to the test by {largest}");
 }
 
 /// Each send but the last of a frame was given whole segments.

@@ -35,11 +35,11 @@ impl Tuning {
         buffer: None,
     };
 
-    /// As the library while a task is alone.
+    /// As the library.
     pub(crate) fn of_the_library(transport: &Transport) -> Tuning {
         match transport {
             Transport::Tcp => Tuning {
-                chunk: Some(1024 * 1024),
+                chunk: Some(64 * 1024),
                 buffer: Some(2 * 1024 * 1024),
             },
             Transport::Unix(_) => Tuning {
@@ -335,6 +335,6 @@ fn fix_buffer(socket: &Socket, is_unix: bool, bytes: usize) -> io::Result<()> {
 /// The length before each payload.
 const HEADER: usize = 4;
 
-const RECEIVE: usize = 1024 * 1024;
+const RECEIVE: usize = 256 * 1024;
 
 const LEAST_RECEIVE_BUFFER: usize = 1024 * 1024;

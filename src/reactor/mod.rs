@@ -34,7 +34,7 @@ use mio::{Events, Token};
 
 use crate::pool::{LEAST_BUDGET, Pool};
 
-pub(crate) use budget::SHARED_LIMIT;
+pub(crate) use budget::LIMIT;
 pub use handle::Handle;
 pub(crate) use handle::Inner;
 pub use join::{JoinError, JoinHandle, Panic};
@@ -131,7 +131,7 @@ impl Reactor {
         loop {
             if self.inner().root_ready.take() {
                 root.set_polled();
-                self.inner().budget.begin(root.id());
+                self.inner().budget.reset();
                 let tasks = &self.inner().tasks;
                 let poll =
                     tasks.while_running(root.id(), &waker, || future.as_mut().poll(&mut context));
@@ -305,7 +305,7 @@ impl Reactor {
             if Some(id) == self.root {
                 inner.root_ready.set(true);
             } else {
-                inner.budget.begin(id);
+                inner.budget.reset();
                 tasks += usize::from(inner.tasks.run(id));
             }
         }
@@ -437,7 +437,7 @@ impl Builder {
             tasks: TaskTable::new(ready_sender),
             ready,
             root_ready: Cell::new(false),
-            budget: Budget::new(),
+            budget: Budget::default(),
             spent: RefCell::default(),
             pool: Pool::new(self.memory_budget),
             busy_poll: self.busy_poll,

@@ -140,8 +140,7 @@ impl<S: AsFd> Registration<S> {
             // No turn will ever renew it.
             self.inner.budget.reset();
         }
-        let alone = self.inner.budget.is_alone() && !self.inner.is_any_ready();
-        match self.inner.budget.grant(wanted, unit, alone) {
+        match self.inner.budget.grant(wanted, unit) {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => {
                 self.inner.resume_later(context.waker());

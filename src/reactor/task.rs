@@ -40,14 +40,6 @@ impl TaskId {
         slot: NO_SLOT,
         generation: 0,
     };
-
-    #[cfg(test)]
-    pub(crate) fn of_slot(slot: usize) -> TaskId {
-        TaskId {
-            slot,
-            generation: 0,
-        }
-    }
 }
 
 /// The slot of what is in no table.

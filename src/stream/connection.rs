@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use socket2::Socket;
 
 use super::address::Address;
-use crate::reactor::{Direction, Registration, SHARED_LIMIT};
+use crate::reactor::{Direction, LIMIT, Registration};
 
 /// The socket that the two halves share.
 pub(super) struct Connection {
@@ -71,14 +71,18 @@ impl Connection {
         })
     }
 
-    /// The most that one system call may send, whatever the budget allows.
-    ///
-    /// On a Unix socket chunks of 256 KiB did best, also when alone.
-    pub(super) fn send_limit(&self) -> usize {
-        match self.peer {
-            Peer::Unix(_) => SHARED_LIMIT,
-            Peer::Tcp(_) => usize::MAX,
+    /// How many of `rest` bytes one system call may send, whatever the budget
+    /// allows: all, or whole units.
+    pub(super) fn send_limit(&self, rest: usize) -> usize {
+        let chunk = match self.peer {
+            Peer::Unix(_) => UNIX_CHUNK,
+            Peer::Tcp(_) => TCP_CHUNK,
+        };
+        if rest <= chunk {
+            return rest;
         }
+        let unit = self.send_unit();
+        (chunk / unit).max(1) * unit
     }
 
     /// What a chunk that is not all should be a whole multiple of: a TCP
@@ -101,6 +105,14 @@ impl Connection {
 /// What a read is cut to whole multiples of, so that the rest of a nearly spent
 /// budget does not become a system call for a few bytes.
 const READ_UNIT: usize = 64 * 1024;
+
+/// What one call sends over TCP at most, but for a longer segment: one segment
+/// on loopback. That did best at every frame size; the longer the call, the more
+/// it loses, up to a half (the sweep in `docs/benchmarks.md`).
+const TCP_CHUNK: usize = 64 * 1024;
+
+/// The same on a Unix socket.
+const UNIX_CHUNK: usize = LIMIT;
 
 /// The unit on a Unix socket, which has no segments: enough that the rest of a
 /// nearly spent budget does not become a system call for a few bytes.

@@ -11,8 +11,7 @@ impl ReadHalf {
     /// Fills `buf` from the stream; resolves when the last byte is in.
     ///
     /// An empty `buf` is full at once. The bytes go from the kernel to `buf`,
-    /// at most 256 KiB in one system call while other tasks are ready, 1 MiB
-    /// while none is.
+    /// at most 256 KiB in one system call.
     ///
     /// # Errors
     ///

@@ -92,8 +92,8 @@ impl WriteHalf {
     /// kernel has taken the last one.
     ///
     /// Nothing is copied aside: the slices stay borrowed until then. No bytes
-    /// are sent at once. One system call is given at most 256 KiB while other
-    /// tasks are ready, 1 MiB while none is, in whole TCP segments.
+    /// are sent at once. Over TCP one system call is given at most 64 KiB in whole
+    /// segments, or one segment; on a Unix socket 256 KiB.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl WriteHalf {
         self.ensure_sound()?;
         let connection = &self.connection;
         while gather.written < gather.len {
-            let wanted = gather.within_one_call().min(connection.send_limit());
+            let wanted = connection.send_limit(gather.within_one_call());
             let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Write,
@@ -174,7 +174,7 @@ impl WriteHalf {
             let moved = ready!(connection.registration.poll_transfer(
                 context,
                 Direction::Write,
-                rest.len().min(connection.send_limit()),
+                connection.send_limit(rest.len()),
                 || connection.send_unit(),
                 |socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS),
             ));

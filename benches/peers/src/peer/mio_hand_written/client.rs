@@ -8,7 +8,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{SockRef, Socket};
 
 use super::Wait;
-use super::limits::{Company, Limits};
+use super::limits::Limits;
 use crate::peer::Tuning;
 use crate::peer::client::{Job, Wire};
 use crate::peer::framing::{Connected, Prefix};
@@ -75,9 +75,7 @@ impl Client {
                 self.wait()?;
                 continue;
             }
-            let len = self
-                .limits
-                .send(&self.socket, total - sent, Company::Alone)?;
+            let len = self.limits.send(&self.socket, total - sent)?;
             let result = match sent.checked_sub(size) {
                 Some(start) => self.socket.send(&self.frame[start..][..len]),
                 None => {
@@ -112,7 +110,7 @@ impl Client {
                 self.wait()?;
                 continue;
             }
-            let len = self.limits.receive(total - filled, Company::Alone);
+            let len = self.limits.receive(total - filled);
             let result = match filled.checked_sub(size) {
                 Some(start) => (&self.socket).read(&mut self.answer[start..][..len]),
                 None => {

@@ -6,7 +6,7 @@ use std::mem;
 use mio::event::Event;
 use socket2::Socket;
 
-use super::limits::{Company, Limits};
+use super::limits::Limits;
 use crate::peer::framing::Prefix;
 
 /// A socket, what is known of it, and the frame that it is at.
@@ -72,12 +72,12 @@ impl Connection {
     ///
     /// Those of the socket; `InvalidData` for a frame above the limit;
     /// `UnexpectedEof` for one that is cut off.
-    pub(super) fn take_turn(&mut self, block: &mut [u8], company: Company) -> io::Result<TurnEnd> {
-        let mut left = self.limits.turn(company);
+    pub(super) fn take_turn(&mut self, block: &mut [u8]) -> io::Result<TurnEnd> {
+        let mut left = self.limits.turn();
         for _ in 0..MOST_CALLS {
             let moved = match self.answer {
-                0 => self.receive_some(block, company)?,
-                _ => self.send_stored(company)?,
+                0 => self.receive_some(block)?,
+                _ => self.send_stored()?,
             };
             match moved {
                 None => return Ok(TurnEnd::Blocked),
@@ -91,13 +91,13 @@ impl Connection {
     }
 
     /// One call that receives, and what follows from it.
-    fn receive_some(&mut self, block: &mut [u8], company: Company) -> io::Result<Option<usize>> {
+    fn receive_some(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
         if !self.readable && !self.read_closed {
             return Ok(None);
         }
         match self.needed()? {
-            needed if needed > block.len() => self.receive_stored(needed, company),
-            _ => self.receive_ahead(block, company),
+            needed if needed > block.len() => self.receive_stored(needed),
+            _ => self.receive_ahead(block),
         }
     }
 
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// Receives into the shared block, and answers from there what is complete.
-    fn receive_ahead(&mut self, block: &mut [u8], company: Company) -> io::Result<Option<usize>> {
+    fn receive_ahead(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
         block[..self.filled].copy_from_slice(&self.store[..self.filled]);
         let received = match self.receive(&mut block[self.filled..])? {
             Some(received) if received > 0 => received,
@@ -121,7 +121,7 @@ impl Connection {
         let answer = self.complete(arrived)?;
         let mut sent = 0;
         while sent < answer {
-            match self.send(&arrived[sent..answer], company)? {
+            match self.send(&arrived[sent..answer])? {
                 Some(moved) => sent += moved,
                 None => break,
             }
@@ -157,11 +157,11 @@ impl Connection {
 
     /// Receives more of a frame that is too long for the shared block, and
     /// nothing behind it.
-    fn receive_stored(&mut self, needed: usize, company: Company) -> io::Result<Option<usize>> {
+    fn receive_stored(&mut self, needed: usize) -> io::Result<Option<usize>> {
         if self.store.len() < needed {
             self.store.resize(needed, 0);
         }
-        let len = self.limits.receive(needed - self.filled, company);
+        let len = self.limits.receive(needed - self.filled);
         let mut store = mem::take(&mut self.store);
         let received = self.receive(&mut store[self.filled..][..len]);
         self.store = store;
@@ -175,9 +175,9 @@ impl Connection {
     }
 
     /// Sends more of an answer that was stored.
-    fn send_stored(&mut self, company: Company) -> io::Result<Option<usize>> {
+    fn send_stored(&mut self) -> io::Result<Option<usize>> {
         let store = mem::take(&mut self.store);
-        let sent = self.send(&store[self.sent..self.answer], company);
+        let sent = self.send(&store[self.sent..self.answer]);
         self.store = store;
         if let Ok(Some(moved)) = sent {
             self.sent += moved;
@@ -211,11 +211,11 @@ impl Connection {
     }
 
     /// One call. `None` if there is no room.
-    fn send(&mut self, bytes: &[u8], company: Company) -> io::Result<Option<usize>> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         if !self.writable {
             return Ok(None);
         }
-        let len = self.limits.send(&self.socket, bytes.len(), company)?;
+        let len = self.limits.send(&self.socket, bytes.len())?;
         loop {
             match self.socket.send(&bytes[..len]) {
                 Ok(sent) => {

@@ -18,13 +18,6 @@ pub(super) enum Limits {
     Chunks,
 }
 
-/// Whether other connections wait for the end of this one's turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
-    Alone,
-    Others,
-}
-
 impl Limits {
     pub(super) fn of(tuning: Tuning, socket: &Socket) -> io::Result<Limits> {
         Ok(match tuning {
@@ -35,28 +28,27 @@ impl Limits {
     }
 
     /// How many bytes a connection may move in one turn.
-    pub(super) fn turn(self, company: Company) -> usize {
-        match (self, company) {
-            (Limits::WholeSlice, _) => usize::MAX,
-            (_, Company::Alone) => ALONE,
-            (_, Company::Others) => SHARED,
+    pub(super) fn turn(self) -> usize {
+        match self {
+            Limits::WholeSlice => usize::MAX,
+            Limits::Segments | Limits::Chunks => TURN,
         }
     }
 
     /// How many of `rest` bytes the next call that receives is given.
-    pub(super) fn receive(self, rest: usize, company: Company) -> usize {
-        rest.min(self.turn(company))
+    pub(super) fn receive(self, rest: usize) -> usize {
+        rest.min(self.turn())
     }
 
     /// How many of `rest` bytes the next call that sends is given.
     ///
     /// A segment's length is asked for each time, since it doubles with the
     /// first answer of a connection.
-    pub(super) fn send(self, socket: &Socket, rest: usize, company: Company) -> io::Result<usize> {
+    pub(super) fn send(self, socket: &Socket, rest: usize) -> io::Result<usize> {
         let limit = match self {
             Limits::WholeSlice => return Ok(rest),
-            Limits::Segments => self.turn(company),
-            Limits::Chunks => SHARED,
+            Limits::Segments => SEGMENTS,
+            Limits::Chunks => TURN,
         };
         if rest <= limit || self == Limits::Chunks {
             return Ok(rest.min(limit));
@@ -66,8 +58,8 @@ impl Limits {
     }
 }
 
-/// Of one turn while nobody else waits.
-const ALONE: usize = 1024 * 1024;
+/// Of one turn, and of one send on a Unix socket.
+const TURN: usize = 256 * 1024;
 
-/// Of one turn otherwise, and of one send on a Unix socket.
-const SHARED: usize = 256 * 1024;
+/// Of one send on TCP: a segment on loopback.
+const SEGMENTS: usize = 64 * 1024;

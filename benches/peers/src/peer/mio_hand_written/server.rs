@@ -12,7 +12,7 @@ use socket2::{SockRef, Socket};
 
 use super::Wait;
 use super::connection::{Connection, TurnEnd};
-use super::limits::{Company, Limits};
+use super::limits::Limits;
 use crate::peer::Tuning;
 use crate::peer::framing::{Bound, Prefix};
 
@@ -128,13 +128,9 @@ impl Server {
             let Some(key) = self.queue.pop_front() else {
                 return;
             };
-            let company = match self.queue.is_empty() {
-                true => Company::Alone,
-                false => Company::Others,
-            };
             let connection = &mut self.connections[key];
             connection.queued = false;
-            match connection.take_turn(&mut self.block, company) {
+            match connection.take_turn(&mut self.block) {
                 Ok(TurnEnd::Blocked) => {}
                 Ok(TurnEnd::Spent) => self.enqueue(key),
                 Ok(TurnEnd::Closed) => drop(self.connections.remove(key)),
