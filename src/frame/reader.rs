@@ -11,7 +11,7 @@ use crate::stream::{ReadHalf, StreamError};
 
 /// Reads length-prefixed frames.
 ///
-/// There are two ways to read one, neither with a copy that could be spared:
+/// There are two ways to read one:
 ///
 /// - [`next_len`](FrameReader::next_len), then
 ///   [`read_payload_into`](FrameReader::read_payload_into): the caller brings
@@ -20,7 +20,9 @@ use crate::stream::{ReadHalf, StreamError};
 ///   used again. It grows only as bytes arrive: an announced length is a claim,
 ///   not a fact.
 ///
-/// Small frames that arrive together are read by one system call, up to 16 KiB.
+/// Small frames that arrive together are read by one system call, up to 16 KiB,
+/// and handed out where they lie. What was read so of a payload that goes
+/// elsewhere, 16 KiB at most, is copied there; the rest is not.
 /// Memory is lent by the reactor while there are bytes to hold, under its
 /// [budget](crate::Builder::memory_budget): a connection that is idle holds none.
 ///
