@@ -93,20 +93,8 @@ impl Prefix {
         })
     }
 
-    /// The length that the first [`size`](Prefix::size) bytes stand for; the
-    /// others must be zero.
-    pub(crate) fn decode(self, bytes: [u8; MAX_PREFIX]) -> u64 {
-        let unused = MAX_PREFIX - self.size();
-        match self {
-            Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => {
-                u64::from_be_bytes(bytes) >> (8 * unused)
-            }
-            Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => u64::from_le_bytes(bytes),
-        }
-    }
-
     /// The length that stands at the beginning of `bytes`, if they are enough.
-    pub(crate) fn decode_first(self, bytes: &[u8]) -> Option<u64> {
+    pub(crate) fn decode(self, bytes: &[u8]) -> Option<u64> {
         Some(match self {
             Prefix::U16Be => u16::from_be_bytes(*bytes.first_chunk()?).into(),
             Prefix::U16Le => u16::from_le_bytes(*bytes.first_chunk()?).into(),
@@ -193,10 +181,9 @@ mod tests {
                 let bytes = encoded.map(|bytes| bytes[..prefix.size()].to_vec());
                 prop_assert_eq!(bytes, naive(prefix, len));
                 if let Some(encoded) = encoded {
-                    prop_assert_eq!(prefix.decode(encoded), len);
-                    prop_assert_eq!(prefix.decode_first(&encoded), Some(len));
+                    prop_assert_eq!(prefix.decode(&encoded), Some(len));
                     let short = &encoded[..prefix.size() - 1];
-                    prop_assert_eq!(prefix.decode_first(short), None);
+                    prop_assert_eq!(prefix.decode(short), None);
                 }
             }
         }

@@ -143,7 +143,8 @@ impl Account {
         }
     }
 
-    /// The wakers of the first so many.
+    /// The wakers of the first so many. Woken after this, so that those which come
+    /// back find nothing borrowed.
     fn waiting(&self, most: usize) -> Vec<Waker> {
         let queue = self.queue.borrow();
         let first = queue.iter().take(most);
