@@ -87,7 +87,12 @@ impl FrameWriter {
     /// }
     /// ```
     pub fn write<'a>(&'a mut self, payload: impl Into<Buffers<'a>>) -> WriteFrame<'a> {
-        WriteFrame::new(self, payload.into(), 0)
+        WriteFrame {
+            writer: self,
+            body: payload.into(),
+            most_copied: 0,
+            sending: None,
+        }
     }
 
     /// Takes one frame, to be sent by the next [`flush`](FrameWriter::flush) at
@@ -115,7 +120,12 @@ impl FrameWriter {
     ///
     /// See [`FrameWriter`].
     pub fn feed<'a>(&'a mut self, payload: impl Into<Buffers<'a>>) -> WriteFrame<'a> {
-        WriteFrame::new(self, payload.into(), MOST_COPIED)
+        WriteFrame {
+            writer: self,
+            body: payload.into(),
+            most_copied: MOST_COPIED,
+            sending: None,
+        }
     }
 
     /// Sends what was fed; resolves when the kernel has taken its last byte.
@@ -175,13 +185,14 @@ impl FrameWriter {
         self.fed.is_some()
     }
 
-    fn copy(&mut self, gather: &Gather<'_>) {
-        let Some(fed) = &mut self.fed else {
+    /// Copies prefix and payload to the block that there is.
+    fn copy(&mut self, head: &[u8], body: Buffers<'_>) {
+        let Some(Fed { block, end, .. }) = &mut self.fed else {
             return;
         };
-        for part in gather.parts() {
-            fed.block[fed.end..][..part.len()].copy_from_slice(part);
-            fed.end += part.len();
+        for part in [head].iter().chain(body.parts()) {
+            block[*end..][..part.len()].copy_from_slice(part);
+            *end += part.len();
         }
     }
 
@@ -203,24 +214,11 @@ impl FrameWriter {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WriteFrame<'a> {
     writer: &'a mut FrameWriter,
-    frame: Gather<'a>,
-    /// Whether the prefix can hold the length.
-    fits: bool,
+    body: Buffers<'a>,
     /// The longest frame that is copied.
     most_copied: usize,
-}
-
-impl<'a> WriteFrame<'a> {
-    fn new(writer: &'a mut FrameWriter, body: Buffers<'a>, most_copied: usize) -> WriteFrame<'a> {
-        let head = writer.prefix.encode(body.len() as u64);
-        let head_len = writer.prefix.size();
-        WriteFrame {
-            writer,
-            frame: Gather::new(head.unwrap_or_default(), head_len, body),
-            fits: head.is_some(),
-            most_copied,
-        }
-    }
+    /// The frame, once it is sent by calls of its own.
+    sending: Option<Gather<'a>>,
 }
 
 impl Future for WriteFrame<'_> {
@@ -229,36 +227,42 @@ impl Future for WriteFrame<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let WriteFrame {
             writer,
-            frame,
-            fits,
+            body,
             most_copied,
+            sending,
         } = &mut *self;
-        if !*fits {
-            return Poll::Ready(Err(FrameError::PrefixOverflow {
-                len: (frame.len() - writer.prefix.size()) as u64,
-                prefix: writer.prefix,
-            }));
-        }
-        if !frame.is_begun() {
-            writer.half.ensure_sound()?;
-            if frame.len() <= *most_copied {
-                if writer.room() < frame.len() {
-                    ready!(writer.poll_flush(context))?;
+        let frame = match sending {
+            Some(frame) => frame,
+            None => {
+                let (prefix, len) = (writer.prefix, body.len());
+                let Some(head) = prefix.encode(len as u64) else {
+                    let len = len as u64;
+                    return Poll::Ready(Err(FrameError::PrefixOverflow { len, prefix }));
+                };
+                writer.half.ensure_sound()?;
+                let whole = prefix.size() + len;
+                if whole <= *most_copied {
+                    if writer.room() < whole {
+                        ready!(writer.poll_flush(context))?;
+                    }
+                    if writer.take_block() {
+                        writer.copy(&head[..prefix.size()], *body);
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-                if writer.take_block() {
-                    writer.copy(frame);
-                    return Poll::Ready(Ok(()));
-                }
+                ready!(writer.poll_flush(context))?;
+                sending.insert(Gather::new(head, prefix.size(), *body))
             }
-            ready!(writer.poll_flush(context))?;
-        }
+        };
         Poll::Ready(Ok(ready!(writer.half.poll_drain(context, frame))?))
     }
 }
 
 impl Drop for WriteFrame<'_> {
     fn drop(&mut self) {
-        self.writer.half.abandon(&self.frame);
+        if let Some(frame) = &self.sending {
+            self.writer.half.abandon(frame);
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Account {
     }
 
     /// Takes `bytes` if they are free.
-    pub(super) fn try_take(&self, bytes: usize) -> bool {
+    fn try_take(&self, bytes: usize) -> bool {
         let Some(limit) = self.limit else {
             return true;
         };

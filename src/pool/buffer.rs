@@ -62,7 +62,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() > 0 {
-            self.pool.put_back(&self.pool.idle_buffers, bytes);
+            self.pool.idle_buffers.borrow_mut().put(bytes);
         }
         self.pool.buffers.give_back(self.len);
     }

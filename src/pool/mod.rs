@@ -24,17 +24,19 @@
 //! as bytes come in.
 
 mod account;
+mod blocks;
 mod buffer;
 mod shelf;
 
 use std::cell::{Cell, RefCell};
-use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use account::Account;
 pub(crate) use account::Ticket;
+pub(crate) use blocks::Block;
+use blocks::Blocks;
 pub(crate) use buffer::Buffer;
 use shelf::Shelf;
 
@@ -49,47 +51,29 @@ pub(crate) const LEAST_BUDGET: usize = 8 * BLOCK;
 #[derive(Debug)]
 pub(crate) struct Pool {
     budget: Option<usize>,
-    blocks: Rc<Account>,
+    blocks: Rc<Blocks>,
     buffers: Rc<Account>,
-    idle_blocks: RefCell<Shelf>,
     idle_buffers: RefCell<Shelf>,
-    /// What has come back, to look at the clock every now and then.
-    returns: Cell<u32>,
-    /// When to free what was not needed; `None` while nothing is idle.
-    sweep_at: Cell<Option<Instant>>,
+    last_sweep: Cell<Instant>,
 }
 
 impl Pool {
     /// A pool of `budget` bytes, or one without bounds.
     pub(crate) fn new(budget: Option<usize>) -> Rc<Pool> {
-        let blocks = budget.map(|budget| budget / 4);
+        let blocks = budget.map_or(usize::MAX, |budget| budget / 4 / BLOCK);
         let buffers = budget.map(|budget| budget - budget / 4);
         Rc::new(Pool {
             budget,
-            blocks: Account::new(blocks),
+            blocks: Blocks::new(blocks),
             buffers: Account::new(buffers),
-            idle_blocks: RefCell::default(),
             idle_buffers: RefCell::default(),
-            returns: Cell::new(0),
-            sweep_at: Cell::new(None),
+            last_sweep: Cell::new(Instant::now()),
         })
     }
 
     /// Lends a block if there is one.
-    pub(crate) fn try_block(self: &Rc<Self>) -> Option<Block> {
-        self.blocks.try_take(BLOCK).then(|| self.lend_block())
-    }
-
-    fn lend_block(self: &Rc<Self>) -> Block {
-        let bytes = self.idle_blocks.borrow_mut().pop();
-        let bytes = bytes.unwrap_or_else(|| {
-            self.make_room_for(BLOCK);
-            vec![0; BLOCK]
-        });
-        Block {
-            bytes,
-            pool: self.clone(),
-        }
+    pub(crate) fn try_block(&self) -> Option<Block> {
+        self.blocks.try_lend(|| self.make_room_for(BLOCK))
     }
 
     /// Lends an empty buffer for a frame of `len` bytes, or waits for room.
@@ -133,22 +117,18 @@ impl Pool {
 
     /// How long a sleep may last so that the next sweep is not late by much.
     pub(crate) fn time_to_sweep(&self) -> Option<Duration> {
-        self.sweep_at.get().map(|_| SWEEP_EVERY)
+        let idle = self.blocks.idle_bytes() + self.idle_buffers.borrow().bytes();
+        (idle > 0).then_some(SWEEP_EVERY)
     }
 
     /// Frees what nobody has needed since the last sweep, if that is long ago.
     pub(crate) fn sweep_if_due(&self) {
-        let Some(due) = self.sweep_at.get() else {
-            return;
-        };
         let now = Instant::now();
-        if now < due {
-            return;
+        if now.duration_since(self.last_sweep.get()) >= SWEEP_EVERY {
+            self.last_sweep.set(now);
+            self.blocks.sweep();
+            self.idle_buffers.borrow_mut().sweep();
         }
-        let blocks = self.idle_blocks.borrow_mut().sweep();
-        let buffers = self.idle_buffers.borrow_mut().sweep();
-        let any = blocks || buffers;
-        self.sweep_at.set(any.then(|| now + SWEEP_EVERY));
     }
 
     /// Keeps the sum of what is lent and what is idle within the budget.
@@ -158,61 +138,15 @@ impl Pool {
         let Some(budget) = self.budget else {
             return;
         };
-        let mut blocks = self.idle_blocks.borrow_mut();
         let mut buffers = self.idle_buffers.borrow_mut();
-        let lent = self.blocks.used() + self.buffers.used();
+        let lent = self.blocks.lent_bytes() + self.buffers.used();
         debug_assert!(bytes <= lent, "taken before it was accounted for");
-        while lent + blocks.bytes() + buffers.bytes() > budget
-            && (buffers.free_one() || blocks.free_one())
+        while lent + self.blocks.idle_bytes() + buffers.bytes() > budget
+            && (buffers.free_one() || self.blocks.free_one())
         {}
-    }
-
-    fn put_back(&self, shelf: &RefCell<Shelf>, bytes: Vec<u8>) {
-        shelf.borrow_mut().put(bytes);
-        if self.sweep_at.get().is_none() {
-            self.sweep_at.set(Some(Instant::now() + SWEEP_EVERY));
-        }
-        // A reactor that is never idle has no other occasion.
-        let returns = self.returns.get().wrapping_add(1);
-        self.returns.set(returns);
-        if returns.is_multiple_of(BETWEEN_LOOKS) {
-            self.sweep_if_due();
-        }
     }
 }
 
 /// How long memory may lie idle: about twice this. Long enough for the pause
 /// between two frames, short enough that a burst is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
-
-/// How much comes back between two looks at the clock.
-const BETWEEN_LOOKS: u32 = 256;
-
-/// A block on loan; it goes back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Block {
-    bytes: Vec<u8>,
-    pool: Rc<Pool>,
-}
-
-impl Deref for Block {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl DerefMut for Block {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.pool.put_back(&self.pool.idle_blocks, bytes);
-        self.pool.blocks.give_back(BLOCK);
-    }
-}

@@ -1,4 +1,4 @@
-//! Memory that nobody uses just now.
+//! Buffers that nobody uses just now.
 
 use std::cmp::Reverse;
 
@@ -20,13 +20,6 @@ impl Shelf {
     /// How many bytes lie here.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// The latest.
-    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
-        let idle = self.idle.pop()?;
-        self.bytes -= idle.bytes.capacity();
-        Some(idle.bytes)
     }
 
     /// The one closest to `len` bytes that would be at least half full; rather
@@ -57,15 +50,13 @@ impl Shelf {
         any
     }
 
-    /// Frees what has lain here since the last sweep, and tells whether anything
-    /// is left.
-    pub(super) fn sweep(&mut self) -> bool {
+    /// Frees what has lain here since the last sweep.
+    pub(super) fn sweep(&mut self) {
         self.idle.retain(|idle| idle.is_new);
         self.bytes = self.idle.iter().map(|idle| idle.bytes.capacity()).sum();
         for idle in &mut self.idle {
             idle.is_new = false;
         }
-        !self.idle.is_empty()
     }
 
     fn remove(&mut self, index: usize) -> Vec<u8> {
@@ -104,17 +95,14 @@ mod tests {
 
     #[test]
     fn a_sweep_frees_what_was_not_needed_since_the_last() {
-        let mut shelf = shelf(&[10, 20, 30, 40]);
-        assert!(shelf.sweep(), "they have only just come");
-        // Two at once are needed, again and again.
-        for _ in 0..3 {
-            let (one, other) = (shelf.pop().unwrap(), shelf.pop().unwrap());
-            shelf.put(other);
-            shelf.put(one);
-        }
-        assert!(shelf.sweep());
-        assert_eq!(shelf.bytes(), 30 + 40);
-        assert!(!shelf.sweep());
+        let mut shelf = shelf(&[100, 200, 300]);
+        shelf.sweep();
+        assert_eq!(shelf.bytes(), 600, "they have only just come");
+        let needed = shelf.take(200).unwrap();
+        shelf.put(needed);
+        shelf.sweep();
+        assert_eq!(shelf.bytes(), 200);
+        shelf.sweep();
         assert_eq!(shelf.bytes(), 0);
     }
 
@@ -122,7 +110,7 @@ mod tests {
     fn sizes_that_take_turns_are_all_kept() {
         let mut shelf = shelf(&[20_000, 100_000_000]);
         for _ in 0..3 {
-            assert!(shelf.sweep());
+            shelf.sweep();
             for len in [20_000, 100_000_000] {
                 let bytes = shelf.take(len).unwrap();
                 shelf.put(bytes);

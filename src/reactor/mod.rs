@@ -81,6 +81,7 @@ pub struct Reactor {
     handle: Handle,
     /// The future that `block_on` is driving.
     root: Option<TaskId>,
+    turns: u32,
 }
 
 impl Reactor {
@@ -180,6 +181,11 @@ impl Reactor {
 
     fn run_turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let events = self.poll_io(timeout)?;
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
+            // A reactor that is never idle has no other occasion.
+            self.inner().pool.sweep_if_due();
+        }
         self.inner().fire_timers();
         self.inner().resume_spent();
         if self.inner().awake.take_notified() {
@@ -453,6 +459,7 @@ impl Builder {
                 inner: Rc::new(inner),
             },
             root: None,
+            turns: 0,
         })
     }
 }
@@ -476,3 +483,6 @@ const WAKE_TOKEN: Token = Token(usize::MAX);
 
 /// How many events one poll can return; more wait for the next turn.
 const EVENTS: usize = 1024;
+
+/// How many turns lie between two looks at whether idle memory is to be freed.
+const BETWEEN_SWEEPS: u32 = 256;

@@ -73,7 +73,7 @@ impl ReadAhead {
     }
 
     fn release_if_empty(&mut self) {
-        if self.unread.is_empty() {
+        if self.unread.is_empty() && self.block.is_some() {
             self.unread = 0..0;
             self.block = None;
         }

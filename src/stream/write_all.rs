@@ -49,7 +49,7 @@ impl<'a> Buffers<'a> {
         self.len() == 0
     }
 
-    fn parts(&self) -> &[&'a [u8]] {
+    pub(crate) fn parts(&self) -> &[&'a [u8]] {
         match &self.0 {
             Parts::One(part) => std::slice::from_ref(part),
             Parts::Many(parts) => parts,
@@ -234,22 +234,6 @@ impl<'a> Gather<'a> {
         };
         gather.advance(0);
         gather
-    }
-
-    /// The length of head and body together, in bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether any of it was sent.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.written > 0
-    }
-
-    /// All parts, the head first.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        let head = &self.head[..self.head_len];
-        std::iter::once(head).chain(self.body.parts().iter().copied())
     }
 
     /// The head is part 0, the body's first part is 1.

@@ -41,15 +41,36 @@ impl FrameReader {
         }
     }
 
-    /// The length that the complete header announces, if it is acceptable.
-    fn accepted_len(&self) -> Result<usize, FrameError> {
-        let announced = self.prefix.decode(&self.header);
-        let announced = announced.expect("the header has room for any prefix");
-        match usize::try_from(announced) {
-            Ok(len) if len <= self.max => Ok(len),
-            _ => Err(FrameError::TooLarge {
-                len: announced,
-                max: self.max,
+    /// The length that the next prefix announces, once all of it is there.
+    ///
+    /// What is there of an incomplete one moves to the header.
+    fn take_prefix(&mut self) -> Option<u64> {
+        let size = self.prefix.size();
+        let ahead = self.half.ahead();
+        if self.header_filled == 0
+            && let Some(announced) = self.prefix.decode(ahead)
+        {
+            self.half.consume_ahead(size);
+            return Some(announced);
+        }
+        let count = ahead.len().min(size - self.header_filled);
+        self.header[self.header_filled..][..count].copy_from_slice(&ahead[..count]);
+        self.header_filled += count;
+        self.half.consume_ahead(count);
+        if self.header_filled < size {
+            return None;
+        }
+        self.header_filled = 0;
+        self.prefix.decode(&self.header)
+    }
+
+    /// The stream has ended before the next prefix, or in it.
+    fn ended_in_prefix(&self) -> Result<Option<usize>, FrameError> {
+        match self.header_filled {
+            0 => Ok(None),
+            got => Err(FrameError::Truncated {
+                got,
+                wanted: self.prefix.size(),
             }),
         }
     }
@@ -62,47 +83,44 @@ impl FrameReader {
         if let Some(payload) = &self.payload {
             return Poll::Ready(Ok(Some(payload.len)));
         }
-        let size = self.prefix.size();
-        loop {
-            let ahead = self.half.ahead();
-            let count = ahead.len().min(size - self.header_filled);
-            self.header[self.header_filled..][..count].copy_from_slice(&ahead[..count]);
-            self.header_filled += count;
-            self.half.consume_ahead(count);
-            if self.header_filled == size {
-                break;
+        let announced = loop {
+            if let Some(announced) = self.take_prefix() {
+                break announced;
             }
+            let missing = self.prefix.size() - self.header_filled;
             let most = match self.reads_ahead {
                 true => BLOCK,
-                false => size - self.header_filled,
+                false => missing,
             };
             match ready!(self.half.poll_ahead(context, most))? {
-                Some(0) => {
-                    return Poll::Ready(match self.header_filled {
-                        0 => Ok(None),
-                        got => Err(FrameError::Truncated { got, wanted: size }),
-                    });
-                }
+                Some(0) => return Poll::Ready(self.ended_in_prefix()),
                 Some(_) => {}
                 None => {
-                    let header = &mut self.header[..size];
+                    let header = &mut self.header[..self.prefix.size()];
                     let filled = &mut self.header_filled;
                     match ready!(self.half.poll_fill(context, header, filled)) {
-                        Err(StreamError::Eof { filled: 0, .. }) => return Poll::Ready(Ok(None)),
+                        Err(StreamError::Eof { .. }) => {
+                            return Poll::Ready(self.ended_in_prefix());
+                        }
                         filled => filled?,
                     }
                 }
             }
-        }
-        let len = match self.accepted_len() {
-            Ok(len) => len,
-            // The header stays complete, so that this is said every time.
-            Err(error) => {
+        };
+        let len = match usize::try_from(announced) {
+            Ok(len) if len <= self.max => len,
+            _ => {
+                // The header stays, so that this is said every time.
+                let header = self.prefix.encode(announced);
+                self.header = header.expect("it has come as such a prefix");
+                self.header_filled = self.prefix.size();
                 self.half.discard_ahead();
-                return Poll::Ready(Err(error));
+                return Poll::Ready(Err(FrameError::TooLarge {
+                    len: announced,
+                    max: self.max,
+                }));
             }
         };
-        self.header_filled = 0;
         self.reads_ahead = len <= BLOCK;
         self.payload = Some(Payload {
             len,
