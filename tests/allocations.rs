@@ -13,7 +13,7 @@ use std::time::Duration;
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream};
 
 use support::turns::{drive, turn_until};
-use support::{Transport, connected_pair, pattern, yield_now};
+use support::{Transport, connect_blocking, connected_pair, listen, pattern, yield_now};
 
 #[test]
 fn an_echo_through_the_readers_own_buffer_allocates_nothing() {
@@ -88,6 +88,49 @@ fn yielding_and_sleeping_allocate_nothing() {
         turn_until(&mut reactor, || rounds.get() >= target);
     });
     assert_eq!(counted.count_total, 0);
+}
+
+/// What is allocated for a connection: what its halves share and what the reactor
+/// knows of it, then the future of its task, its waker and its outcome. All of it
+/// is freed at its end.
+#[test]
+fn an_accepted_connection_costs_two_allocations_and_its_task_three() {
+    const CONNECTIONS: usize = 100;
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    for transport in Transport::ALL {
+        let (listener, _folder) = listen(&handle, transport);
+        let address = listener.local_address();
+        // The tables have grown by the second time.
+        let counted = [0, 1].map(|_| {
+            let peers: Vec<_> = (0..CONNECTIONS)
+                .map(|_| connect_blocking(&address))
+                .collect();
+            let mut streams = Vec::with_capacity(CONNECTIONS);
+            let accepted = allocation_counter::measure(|| {
+                drive(&mut reactor, async {
+                    for _ in 0..CONNECTIONS {
+                        streams.push(listener.accept().await.unwrap());
+                    }
+                });
+            });
+            let mut tasks = Vec::with_capacity(CONNECTIONS);
+            let served = allocation_counter::measure(|| {
+                for mut stream in streams {
+                    tasks.push(handle.spawn(async move {
+                        let end = stream.read_exact_into(&mut [0]).await;
+                        assert!(end.is_err());
+                    }));
+                }
+            });
+            drop(peers);
+            turn_until(&mut reactor, || tasks.iter().all(|task| task.is_finished()));
+            (accepted.count_total, served.count_total)
+        });
+        let each = CONNECTIONS as u64;
+        // One more is the waker of `drive`.
+        assert_eq!(counted[1], (2 * each + 1, 3 * each), "over {transport}");
+    }
 }
 
 /// The counter counts: otherwise all of the above would hold of anything.

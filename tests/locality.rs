@@ -1,20 +1,17 @@
 //! The receive buffer is fixed where the peer is on the same host, and left to
 //! the kernel where it is not or where nobody can tell.
 //!
-//! The network is made of two namespaces with a cable between them, so nothing
-//! leaves the machine; it takes `ip` and the right to make them.
+//! Where `ip` can't make a network of namespaces, that part is skipped.
 
 mod support;
 
-use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{self, Command};
 use std::sync::mpsc;
 use std::thread;
 
-use nix::sched::{CloneFlags, setns};
 use readinto::{Address, Listener, Stream};
+use support::network::{LEFT, Network, RIGHT};
 use support::{Transport, connected_pair, run};
 
 #[test]
@@ -110,71 +107,4 @@ fn first_number(file: &str, index: usize) -> usize {
     let text = std::fs::read_to_string(file).expect("the kernel tells");
     let number = text.split_whitespace().nth(index).expect("a number");
     number.parse().expect("a number")
-}
-
-const LEFT: &str = "10.77.0.1";
-const RIGHT: &str = "10.77.0.2";
-
-/// Two namespaces and a cable; gone when it is dropped.
-struct Network {
-    left: Namespace,
-    right: Namespace,
-}
-
-#[derive(Clone)]
-struct Namespace(String);
-
-impl Network {
-    fn set_up(name: &str) -> Option<Network> {
-        let namespace = |side| Namespace(format!("readinto-{}-{name}-{side}", process::id()));
-        let network = Network {
-            left: namespace("left"),
-            right: namespace("right"),
-        };
-        let (left, right) = (&network.left.0, &network.right.0);
-        let steps = [
-            format!("netns add {left}"),
-            format!("netns add {right}"),
-            format!("-n {left} link add cable type veth peer name cable netns {right}"),
-            format!("-n {left} address add {LEFT}/24 dev cable"),
-            format!("-n {right} address add {RIGHT}/24 dev cable"),
-            format!("-n {left} link set cable up"),
-            format!("-n {left} link set lo up"),
-            format!("-n {right} link set cable up"),
-        ];
-        for step in steps {
-            if let Err(reason) = ip(&step) {
-                eprintln!("skipped: no network of namespaces here (ip {step}: {reason})");
-                return None;
-            }
-        }
-        Some(network)
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for Namespace(name) in [&self.left, &self.right] {
-            let _ = ip(&format!("netns delete {name}"));
-        }
-    }
-}
-
-impl Namespace {
-    /// Moves this thread, and the sockets that it opens, into the namespace.
-    fn enter(&self) {
-        let file = File::open(format!("/run/netns/{}", self.0)).expect("it is there");
-        setns(file, CloneFlags::CLONE_NEWNET).expect("what made it may enter it");
-    }
-}
-
-fn ip(arguments: &str) -> Result<(), String> {
-    let output = Command::new("ip")
-        .args(arguments.split(' '))
-        .output()
-        .map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-    }
 }

@@ -37,6 +37,47 @@ fn a_task_gives_at_most_256_kib_to_a_call_and_sends_by_the_segment() {
 }
 
 #[test]
+fn a_frame_of_100_mb_costs_a_call_for_each_segment_and_hardly_any_other() {
+    const LEN: usize = 100_000_000;
+    let workload = || {
+        run(async |handle| {
+            let (stream, peer) = stream_and_peer(&handle, Transport::Tcp).await;
+            note("server", stream.socket().as_raw_fd() as usize);
+            let socket = stream.socket().try_clone().unwrap();
+            let client = peer_thread(move || ask(peer, 1, LEN));
+            echo_frames(stream, LEN, Rc::default()).await;
+            client.join().await;
+            note("mss", socket.tcp_mss().unwrap() as usize);
+        });
+    };
+    let name = "a_frame_of_100_mb_costs_a_call_for_each_segment_and_hardly_any_other";
+    if let Some(trace) = traced(name, workload) {
+        let segments = LEN.div_ceil(trace.note("mss"));
+        let server = trace.note("server");
+        let calls = trace.of_the_reactor();
+        let count = |matches: &dyn Fn(&Call) -> bool| {
+            let calls = calls.iter().filter(|call| call.descriptor() == server);
+            calls.filter(|call| matches(call)).count()
+        };
+        let sends = count(&Call::is_send);
+        // Some are cut short where the peer's window ends.
+        assert!(
+            (segments..segments * 3 / 2).contains(&sends),
+            "{sends} of {segments}"
+        );
+        let questions = count(&|call| call.arguments.contains("TCP_MAXSEG"));
+        assert!(
+            questions <= sends / 8,
+            "{questions} questions, {sends} sends"
+        );
+        assert_eq!(count(&|call| call.arguments.contains("SO_RCVLOWAT")), 0);
+        // A read takes what is there; one that finds nothing comes before a wait.
+        let reads = count(&Call::is_receive);
+        assert!(reads < 3 * segments, "{reads} of {segments}");
+    }
+}
+
+#[test]
 fn the_bound_holds_for_unix_sockets_as_well() {
     let workload = || run(async |handle| echo_in_bulk(&handle, Transport::Unix).await);
     if let Some(trace) = traced("the_bound_holds_for_unix_sockets_as_well", workload) {

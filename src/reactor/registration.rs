@@ -75,6 +75,16 @@ impl<S: AsFd> Registration<S> {
         lent.map(Ok)
     }
 
+    /// Whether a system call in this direction is worth making.
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
+        self.io.is_ready(direction)
+    }
+
+    /// Has the next operation make its system call, whatever the last one said.
+    pub(crate) fn look_again(&self, direction: Direction) {
+        self.io.set_ready(direction);
+    }
+
     /// Tells that reads may stop short of what has arrived.
     pub(crate) fn expect_marks(&self) {
         self.io.expect_marks();

@@ -58,6 +58,15 @@ impl ScheduledIo {
         self.readiness.get() & bits != 0
     }
 
+    /// A system call may be worth making, although none said so.
+    pub(crate) fn set_ready(&self, direction: Direction) {
+        let bit = match direction {
+            Direction::Read => READABLE,
+            Direction::Write => WRITABLE,
+        };
+        self.readiness.set(self.readiness.get() | bit);
+    }
+
     /// A system call said that it would block; closed bits stay.
     pub(crate) fn clear(&self, direction: Direction) {
         let bit = match direction {

@@ -68,8 +68,7 @@ async fn connect_tcp(handle: &Handle, host: &str, port: u16) -> io::Result<Strea
 
 async fn connect_to(handle: &Handle, peer: SocketAddr) -> io::Result<Stream> {
     let registration = establish(handle, Domain::for_address(peer), &peer.into()).await?;
-    options::tcp_connected(registration.source(), peer, handle.inner.busy_poll)?;
-    Ok(Stream::from_registration(registration, Peer::Tcp(peer)))
+    prepare(handle, registration, Peer::Tcp(peer))
 }
 
 async fn connect_unix(handle: &Handle, path: &Path) -> io::Result<Stream> {
@@ -78,9 +77,7 @@ async fn connect_unix(handle: &Handle, path: &Path) -> io::Result<Stream> {
     loop {
         match establish(handle, Domain::UNIX, &address).await {
             Ok(registration) => {
-                options::unix_connected(registration.source())?;
-                let peer = Peer::Unix(path.to_owned());
-                return Ok(Stream::from_registration(registration, peer));
+                return prepare(handle, registration, Peer::Unix(path.to_owned()));
             }
             // The listener's backlog is full. A blocking connect would wait
             // its turn; without blocking there is no event to wait for.
@@ -95,6 +92,11 @@ async fn connect_unix(handle: &Handle, path: &Path) -> io::Result<Stream> {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+fn prepare(handle: &Handle, registration: Registration<Socket>, peer: Peer) -> io::Result<Stream> {
+    let low_water = options::connected(registration.source(), &peer, handle.inner.busy_poll)?;
+    Ok(Stream::new(registration, peer, low_water))
+}
 
 /// A socket that is connected to `address`, and registered.
 async fn establish(

@@ -11,21 +11,31 @@ use std::task::{Context, Poll, ready};
 use socket2::Socket;
 
 use super::address::Address;
+use super::low_water::LowWater;
 use crate::reactor::{Direction, LIMIT, Registration};
 
 /// The socket that the two halves share.
 pub(super) struct Connection {
     pub(super) registration: Registration<Socket>,
     pub(super) peer: Peer,
+    low_water: LowWater,
+    /// The length of a TCP segment, and for how many calls it is believed.
+    segment: Cell<(usize, u32)>,
     /// The error that ended the connection, as the kernel numbers it.
     failure: Cell<Option<i32>>,
 }
 
 impl Connection {
-    pub(super) fn new(registration: Registration<Socket>, peer: Peer) -> Rc<Connection> {
+    pub(super) fn new(
+        registration: Registration<Socket>,
+        peer: Peer,
+        low_water: LowWater,
+    ) -> Rc<Connection> {
         Rc::new(Connection {
             registration,
             peer,
+            low_water,
+            segment: Cell::new((1, 0)),
             failure: Cell::new(None),
         })
     }
@@ -53,22 +63,51 @@ impl Connection {
     }
 
     /// Reads once, and tells how many bytes came: none at the end of the stream.
+    ///
+    /// If it has to wait, it does so for `missing` bytes where that is many: no
+    /// more than the caller lacks.
     pub(super) fn poll_receive(
         &self,
         context: &Context<'_>,
         buf: &mut [u8],
+        missing: usize,
     ) -> Poll<io::Result<usize>> {
-        let received = ready!(self.registration.poll_transfer(
-            context,
-            Direction::Read,
-            buf.len(),
-            || READ_UNIT,
-            |mut socket, chunk| socket.read(&mut buf[..chunk]),
-        ));
+        let received = ready!(self.poll_expecting(missing, || {
+            self.registration.poll_transfer(
+                context,
+                Direction::Read,
+                buf.len(),
+                || READ_UNIT,
+                |mut socket, chunk| socket.read(&mut buf[..chunk]),
+            )
+        }));
         Poll::Ready(match received {
             Ok(0) => self.failure().map_or(Ok(0), Err),
             received => self.noted(received),
         })
+    }
+
+    /// Waits until a read is worth a try.
+    pub(super) fn poll_readable(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_expecting(1, || self.registration.poll_ready(context, Direction::Read))
+    }
+
+    /// Sees to it that an attempt which waits for the peer is woken once it can
+    /// have `missing` bytes.
+    fn poll_expecting<T>(
+        &self,
+        missing: usize,
+        mut attempt: impl FnMut() -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let attempted = attempt();
+            // While it is ready, it only waits for its turn.
+            let waits = attempted.is_pending() && !self.registration.is_ready(Direction::Read);
+            if !waits || !self.low_water.expect(self.registration.source(), missing)? {
+                return attempted;
+            }
+            self.registration.look_again(Direction::Read);
+        }
     }
 
     /// How many of `rest` bytes one system call may send, whatever the budget
@@ -87,18 +126,29 @@ impl Connection {
 
     /// What a chunk that is not all should be a whole multiple of: a TCP
     /// segment, as a runt segment for each chunk costs a third on loopback.
-    ///
-    /// It is asked for each time, since it is at most half of the peer's
-    /// window, which opens as data flows: on loopback the first answer of a
-    /// connection has segments of half the length of all later ones.
     pub(super) fn send_unit(&self) -> usize {
         match self.peer {
             Peer::Unix(_) => UNIX_UNIT,
-            Peer::Tcp(_) => match self.registration.source().tcp_mss() {
+            Peer::Tcp(_) => self.segment(),
+        }
+    }
+
+    /// The length of a segment, as the kernel said lately.
+    ///
+    /// It is at most half of the peer's window, which opens as data flows: on
+    /// loopback the first answer of a connection has segments of half the length
+    /// of all later ones.
+    fn segment(&self) -> usize {
+        let (mut len, mut calls) = self.segment.get();
+        if calls == 0 {
+            len = match self.registration.source().tcp_mss() {
                 Ok(mss) if mss > 0 => mss as usize,
                 _ => 1,
-            },
+            };
+            calls = BETWEEN_QUESTIONS;
         }
+        self.segment.set((len, calls - 1));
+        len
     }
 }
 
@@ -117,6 +167,10 @@ const UNIX_CHUNK: usize = LIMIT;
 /// The unit on a Unix socket, which has no segments: enough that the rest of a
 /// nearly spent budget does not become a system call for a few bytes.
 const UNIX_UNIT: usize = 64 * 1024;
+
+/// For how many calls the kernel's word on the length of a segment stands: few,
+/// as that may change, and enough that the question costs nothing.
+const BETWEEN_QUESTIONS: u32 = 16;
 
 /// Who is at the other end, as it was when the connection was made.
 #[derive(Clone, Debug)]

@@ -89,16 +89,15 @@ impl Listener {
         loop {
             let (socket, peer) = poll_fn(|context| self.poll_accept(context)).await?;
             let inner = self.registration.inner();
-            let prepared = match &peer {
-                Peer::Tcp(peer) => options::tcp_connected(&socket, *peer, inner.busy_poll),
-                Peer::Unix(_) => options::unix_connected(&socket),
-            };
-            if let Err(error) = prepared {
+            match options::connected(&socket, &peer, inner.busy_poll) {
+                Ok(low_water) => {
+                    let registration =
+                        Registration::new(inner, socket, ScheduledIo::assumed_ready())?;
+                    return Ok(Stream::new(registration, peer, low_water));
+                }
                 // Some systems refuse options on a connection that was reset.
-                log::debug!("passed over a connection: {error}");
-                continue;
+                Err(error) => log::debug!("passed over a connection: {error}"),
             }
-            return Stream::new(inner, socket, ScheduledIo::assumed_ready(), peer);
         }
     }
 

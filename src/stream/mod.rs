@@ -5,6 +5,7 @@ mod connect;
 mod connection;
 mod error;
 mod listener;
+mod low_water;
 mod options;
 mod read_ahead;
 mod read_exact_into;
@@ -20,7 +21,7 @@ use std::task::{Context, Poll};
 use socket2::{SockRef, Socket};
 
 use crate::pool::{Block, Buffer, Pool, Ticket};
-use crate::reactor::{Inner, Registration, ScheduledIo};
+use crate::reactor::Registration;
 
 pub use address::{Address, AddressError};
 pub use error::StreamError;
@@ -31,6 +32,7 @@ pub(crate) use write_all::{Gather, MAX_HEAD};
 
 use connection::{Connection, Peer};
 use error::Poison;
+use low_water::LowWater;
 use read_ahead::ReadAhead;
 
 /// A connected TCP or Unix socket.
@@ -58,16 +60,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn new(inner: &Rc<Inner>, socket: Socket, io: ScheduledIo, peer: Peer) -> io::Result<Stream> {
-        let registration = Registration::new(inner, socket, io)?;
-        Ok(Stream::from_registration(registration, peer))
-    }
-
-    fn from_registration(registration: Registration<Socket>, peer: Peer) -> Stream {
+    fn new(registration: Registration<Socket>, peer: Peer, low_water: LowWater) -> Stream {
         if matches!(peer, Peer::Unix(_)) {
             registration.expect_marks();
         }
-        let connection = Connection::new(registration, peer);
+        let connection = Connection::new(registration, peer, low_water);
         Stream {
             read: ReadHalf {
                 connection: connection.clone(),

@@ -11,7 +11,8 @@
 //! has the measurements.
 //!
 //! **Across a network** buffers are left to the kernel: a fixed buffer there
-//! is a fixed bandwidth-delay product.
+//! is a fixed bandwidth-delay product. There, long reads wait for much at once:
+//! see `low_water.rs`.
 
 use std::fs;
 use std::io;
@@ -24,6 +25,9 @@ use std::time::Duration;
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::Socket;
 
+use super::connection::Peer;
+use super::low_water::LowWater;
+
 /// Asked for as `SO_RCVBUF`; the kernel doubles it. 1 to 4 MiB measured alike.
 const SAME_HOST_RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
@@ -33,21 +37,37 @@ const LEAST_USEFUL_RECEIVE_BUFFER: usize = 1024 * 1024;
 /// Asked for as `SO_SNDBUF`; 512 KiB to 2 MiB measured alike.
 const UNIX_SEND_BUFFER: usize = 1024 * 1024;
 
-/// Prepares a connected TCP socket of a reactor that polls busily for
-/// `busy_polling`, if it does.
-pub(crate) fn tcp_connected(
+/// Prepares a connected socket of a reactor that polls busily for
+/// `busy_polling`, if it does. Returns the means to wait for much at once.
+pub(super) fn connected(
+    socket: &Socket,
+    peer: &Peer,
+    busy_polling: Duration,
+) -> io::Result<LowWater> {
+    match *peer {
+        Peer::Tcp(peer) => tcp_connected(socket, peer, busy_polling),
+        Peer::Unix(_) => {
+            socket.set_send_buffer_size(UNIX_SEND_BUFFER)?;
+            // A Unix socket counts as readable whatever the mark.
+            Ok(LowWater::unused())
+        }
+    }
+}
+
+fn tcp_connected(
     socket: &Socket,
     peer: SocketAddr,
     busy_polling: Duration,
-) -> io::Result<()> {
+) -> io::Result<LowWater> {
     socket.set_tcp_nodelay(true)?;
     if !busy_polling.is_zero() {
         busy_poll(socket, busy_polling);
     }
     if is_same_host(socket, peer)? && receive_buffer_limit() >= LEAST_USEFUL_RECEIVE_BUFFER {
         socket.set_recv_buffer_size(SAME_HOST_RECEIVE_BUFFER)?;
+        return Ok(LowWater::unused());
     }
-    Ok(())
+    Ok(LowWater::new())
 }
 
 /// Has the kernel poll the network card for a socket, if that is permitted.
@@ -77,10 +97,32 @@ sockopt_impl!(
     libc::c_int
 );
 
-/// Prepares a connected Unix socket.
-pub(crate) fn unix_connected(socket: &Socket) -> io::Result<()> {
-    socket.set_send_buffer_size(UNIX_SEND_BUFFER)
+/// Has a TCP socket reported readable once so many bytes have arrived.
+#[cfg(target_os = "linux")]
+pub(super) fn set_receive_low_water(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    Ok(nix::sys::socket::setsockopt(
+        socket,
+        ReceiveLowWater,
+        &bytes,
+    )?)
 }
+
+/// Elsewhere nothing has been measured.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn set_receive_low_water(_: &Socket, _: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+sockopt_impl!(
+    /// How many bytes there must be for a socket to count as readable.
+    ReceiveLowWater,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_RCVLOWAT,
+    libc::c_int
+);
 
 fn is_same_host(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
     let peer: IpAddr = peer.ip().to_canonical();

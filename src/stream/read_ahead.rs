@@ -14,7 +14,6 @@ use super::ReadHalf;
 use super::connection::Connection;
 use super::error::StreamError;
 use crate::pool::Block;
-use crate::reactor::Direction;
 
 /// What was read ahead of demand, in a block that is held only while it is
 /// needed.
@@ -54,11 +53,10 @@ impl ReadAhead {
         context: &Context<'_>,
         most: usize,
     ) -> Poll<io::Result<Option<usize>>> {
-        let registration = &connection.registration;
         // First of all, so that a connection without traffic needs no block.
-        ready!(registration.poll_ready(context, Direction::Read))?;
+        ready!(connection.poll_readable(context))?;
         if self.block.is_none() {
-            self.block = registration.inner().pool.try_block();
+            self.block = connection.registration.inner().pool.try_block();
         }
         let Some(block) = &mut self.block else {
             return Poll::Ready(Ok(None));
@@ -67,7 +65,8 @@ impl ReadAhead {
             block.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
         }
-        let count = ready!(connection.poll_receive(context, &mut block[self.unread.end..most]))?;
+        let room = &mut block[self.unread.end..most];
+        let count = ready!(connection.poll_receive(context, room, 1))?;
         self.unread.end += count;
         Poll::Ready(Ok(Some(count)))
     }

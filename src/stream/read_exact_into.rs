@@ -53,7 +53,9 @@ impl ReadHalf {
         let wanted = buf.len();
         *filled += self.ahead.move_into(&mut buf[*filled..]);
         while *filled < wanted {
-            let error = match ready!(self.connection.poll_receive(context, &mut buf[*filled..])) {
+            let rest = &mut buf[*filled..];
+            let missing = rest.len();
+            let error = match ready!(self.connection.poll_receive(context, rest, missing)) {
                 Ok(0) => StreamError::Eof {
                     filled: *filled,
                     wanted,

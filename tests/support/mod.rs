@@ -14,6 +14,7 @@
 
 mod bytes;
 mod folder;
+pub(crate) mod network;
 mod peer_thread;
 mod sockets;
 pub(crate) mod strace;

@@ -199,5 +199,5 @@ const NOTE: &str = "note: ";
 
 /// All calls that can move bytes, and those of the reactor. A question mark
 /// allows for a machine that does not have the call.
-const TRACED: &str = "trace=sendto,sendmsg,recvfrom,recvmsg,read,write,readv,writev,\
+const TRACED: &str = "trace=getsockopt,setsockopt,sendto,sendmsg,recvfrom,recvmsg,read,write,readv,writev,\
                       ?epoll_wait,epoll_pwait,epoll_ctl";
