@@ -26,6 +26,10 @@ impl Buffer {
 
     /// Makes it longer than `filled`, up to the frame's length.
     ///
+    /// Room is reserved well ahead, which costs addresses and no memory, and is
+    /// touched a little at a time: that is when the kernel makes up the pages.
+    /// For 50 MB at once that took 13 ms, in which nobody else was served.
+    ///
     /// # Errors
     ///
     /// If the system has no memory.
@@ -33,11 +37,13 @@ impl Buffer {
         if filled < self.bytes.len() || filled == self.len {
             return Ok(());
         }
-        let target = self.len.min((2 * filled).max(FIRST));
+        let target = self.len.min(filled + STEP);
         if target > self.bytes.capacity() {
-            self.pool.make_room_for(target);
-            self.bytes.try_reserve_exact(target - self.bytes.len())?;
+            let capacity = self.len.min((AHEAD * filled).max(FIRST));
+            self.pool.make_room_for(capacity);
+            self.bytes.try_reserve_exact(capacity - self.bytes.len())?;
         }
+        let target = target.min(self.bytes.capacity());
         self.bytes.resize(target, 0);
         Ok(())
     }
@@ -70,3 +76,33 @@ impl Drop for Buffer {
 
 /// What a frame is given at first, in bytes.
 const FIRST: usize = 64 * 1024;
+
+/// How many times what has arrived is reserved. What had arrived may have to be
+/// moved then, so not too seldom and not too often.
+const AHEAD: usize = 8;
+
+/// How much of it is touched at once: about what a task receives in a turn.
+const STEP: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_a_little_at_a_time_and_reserves_in_proportion() {
+        let len = 100_000_000;
+        let mut buffer = Buffer::new(Vec::new(), len, Pool::new(None));
+        let mut moves = 0;
+        while buffer.len() < len {
+            let (before, capacity) = (buffer.len(), buffer.bytes.capacity());
+            buffer.grow_beyond(before).unwrap();
+            assert!(buffer.len() > before);
+            assert!(buffer.len() - before <= STEP);
+            assert!(buffer.bytes.capacity() <= (AHEAD * before).max(FIRST));
+            moves += usize::from(buffer.bytes.capacity() != capacity);
+        }
+        assert!(moves <= 6, "{moves}");
+        buffer.grow_beyond(len).unwrap();
+        assert_eq!(buffer.len(), len);
+    }
+}
