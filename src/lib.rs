@@ -97,7 +97,7 @@ mod pool;
 mod reactor;
 mod stream;
 
-pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, WriteFrame};
+pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, TimeLimit, WriteFrame};
 pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
     Sleep, Turn,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use super::prefix::Prefix;
 use crate::stream::StreamError;
@@ -87,6 +88,20 @@ pub enum FrameError {
         /// The longest that the budget can hold.
         longest: usize,
     },
+    /// The peer took longer than it was given.
+    ///
+    /// A reader has lost nothing, and can go on: with a whole idle timeout, or
+    /// with what is left of the frame's, which is nothing. So can a flush, with a
+    /// whole stall timeout; a write that had begun has poisoned the stream.
+    TimedOut {
+        /// Which limit it was.
+        limit: TimeLimit,
+        /// How long that is.
+        after: Duration,
+        /// How many bytes had moved, of a frame with its prefix, or of those that
+        /// were to be sent together.
+        moved: usize,
+    },
     /// There is no memory for a payload of this length.
     OutOfMemory {
         /// The length of the payload.
@@ -102,6 +117,31 @@ pub enum FrameError {
     },
     /// The system call failed.
     Io(io::Error),
+}
+
+/// A limit to how long a peer may take; see [`FrameError::TimedOut`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimeLimit {
+    /// For the first byte of the next frame:
+    /// [`FrameReader::idle_timeout`](super::FrameReader::idle_timeout).
+    Idle,
+    /// From a frame's first byte to its last:
+    /// [`FrameReader::frame_timeout`](super::FrameReader::frame_timeout).
+    Frame,
+    /// For the peer to take one more byte:
+    /// [`FrameWriter::stall_timeout`](super::FrameWriter::stall_timeout).
+    Stall,
+}
+
+impl fmt::Display for TimeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TimeLimit::Idle => "idle timeout",
+            TimeLimit::Frame => "frame timeout",
+            TimeLimit::Stall => "stall timeout",
+        })
+    }
 }
 
 impl fmt::Display for FrameError {
@@ -134,6 +174,22 @@ impl fmt::Display for FrameError {
                 f,
                 "a payload of {len} bytes, above the {longest} that the memory budget can hold"
             ),
+            FrameError::TimedOut {
+                limit,
+                after,
+                moved,
+            } => {
+                let what = match limit {
+                    TimeLimit::Idle => "no next frame",
+                    TimeLimit::Frame => "not all of a frame came, or found room,",
+                    TimeLimit::Stall => "the peer took nothing more",
+                };
+                write!(f, "{what} within the {limit} of {after:?}")?;
+                match moved {
+                    0 => Ok(()),
+                    moved => write!(f, ", after {moved} bytes"),
+                }
+            }
             FrameError::OutOfMemory { len } => {
                 write!(f, "no memory for a payload of {len} bytes")
             }
@@ -183,6 +239,7 @@ impl From<FrameError> for io::Error {
             FrameError::OutOfMemory { .. } | FrameError::OverBudget { .. } => {
                 io::ErrorKind::OutOfMemory
             }
+            FrameError::TimedOut { .. } => io::ErrorKind::TimedOut,
             FrameError::PrefixOverflow { .. }
             | FrameError::WrongBuffer { .. }
             | FrameError::BegunElsewhere { .. } => io::ErrorKind::InvalidInput,

@@ -3,9 +3,10 @@
 mod error;
 mod prefix;
 mod reader;
+mod watch;
 mod writer;
 
-pub use error::FrameError;
+pub use error::{FrameError, TimeLimit};
 pub use prefix::{Prefix, PrefixError};
 pub use reader::FrameReader;
 pub use writer::{FrameWriter, WriteFrame};

@@ -1,6 +1,7 @@
 //! Frames in: a prefix, then its payload, with nothing lost in between.
 
 mod assembly;
+mod time_limits;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,6 +10,7 @@ use super::error::FrameError;
 use super::prefix::{MAX_PREFIX, Prefix};
 use crate::pool::{Buffer, Ticket};
 use crate::stream::ReadHalf;
+use time_limits::TimeLimits;
 
 /// Reads length-prefixed frames.
 ///
@@ -80,6 +82,10 @@ pub struct FrameReader {
     reads_ahead: bool,
     /// The place in the queue for a buffer, while a future waits there.
     ticket: Option<Ticket>,
+    /// How many frames have been read to their end.
+    ended: u64,
+    /// Boxed, since many have none.
+    time_limits: Option<Box<TimeLimits>>,
 }
 
 struct Payload {
@@ -117,6 +123,8 @@ impl FrameReader {
             buffer: None,
             reads_ahead: true,
             ticket: None,
+            ended: 0,
+            time_limits: None,
         }
     }
 
@@ -129,6 +137,7 @@ impl FrameReader {
     ///
     /// [`FrameError::TooLarge`], now and at every further call;
     /// [`FrameError::Truncated`] if the stream ends inside of the prefix;
+    /// [`FrameError::TimedOut`] if a time limit was set;
     /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
     /// [`ReadHalf::read_exact_into`].
     ///
@@ -137,7 +146,7 @@ impl FrameReader {
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next_len(&mut self) -> Result<Option<usize>, FrameError> {
         let waiting = Waiting(self);
-        poll_fn(|context| waiting.0.poll_len(context)).await
+        poll_fn(|context| waiting.0.poll_in_time(context, FrameReader::poll_len)).await
     }
 
     /// Reads the payload into `buf`, which has exactly the length that
@@ -174,6 +183,7 @@ impl FrameReader {
     /// [`FrameError::WrongBuffer`], before anything is read, if the length is
     /// another or if no payload is due (which counts as a payload of 0 bytes);
     /// [`FrameError::Truncated`] if the stream ends first;
+    /// [`FrameError::TimedOut`] if a time limit was set;
     /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
     /// [`ReadHalf::read_exact_into`].
     ///
@@ -188,7 +198,12 @@ impl FrameReader {
                 payload,
             });
         }
-        poll_fn(|context| self.poll_payload_into(context, buf)).await
+        poll_fn(|context| {
+            self.poll_in_time(context, |reader, context| {
+                reader.poll_payload_into(context, buf)
+            })
+        })
+        .await
     }
 
     /// The next payload, or `None` where the stream ends between two frames.
@@ -215,7 +230,7 @@ impl FrameReader {
             }
             None => {
                 let waiting = Waiting(self);
-                poll_fn(|context| waiting.0.poll_next(context)).await?
+                poll_fn(|context| waiting.0.poll_in_time(context, FrameReader::poll_next)).await?
             }
         };
         Ok(len.map(|len| match &self.buffer {

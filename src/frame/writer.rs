@@ -5,9 +5,11 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use super::error::FrameError;
+use super::error::{FrameError, TimeLimit};
 use super::prefix::Prefix;
+use super::watch::Watch;
 use crate::pool::{BLOCK, Block};
 use crate::stream::{Buffers, Gather, WriteHalf};
 
@@ -41,6 +43,14 @@ pub struct FrameWriter {
     half: WriteHalf,
     prefix: Prefix,
     fed: Option<Fed>,
+    /// Boxed, since many have none.
+    stall: Option<Box<Stall>>,
+}
+
+/// How long the peer may take nothing, and what keeps that.
+struct Stall {
+    after: Duration,
+    watch: Watch,
 }
 
 /// Frames that were gathered, in a block that is held until they are sent.
@@ -57,7 +67,36 @@ impl FrameWriter {
             half,
             prefix,
             fed: None,
+            stall: None,
         }
+    }
+
+    /// Gives up on a peer that takes not a single byte for so long while there is
+    /// something to send.
+    ///
+    /// Without it, or with `None`, a peer that sends and never reads keeps its
+    /// connection, and what it is to be sent, for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use readinto::{FrameError, FrameWriter, Prefix, WriteHalf};
+    ///
+    /// async fn send(half: WriteHalf, body: &[u8]) -> Result<(), FrameError> {
+    ///     let mut frames =
+    ///         FrameWriter::new(half, Prefix::U32Be).stall_timeout(Duration::from_secs(30));
+    ///     frames.write(body).await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn stall_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameWriter {
+        self.stall = after.into().map(|after| {
+            let watch = Watch::default();
+            Box::new(Stall { after, watch })
+        });
+        self
     }
 
     /// Sends one frame; resolves when the kernel has taken its last byte.
@@ -68,6 +107,7 @@ impl FrameWriter {
     /// # Errors
     ///
     /// [`FrameError::PrefixOverflow`] before anything is sent;
+    /// [`FrameError::TimedOut`] if a time limit was set;
     /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
     /// [`WriteHalf::write_all`].
     ///
@@ -132,6 +172,7 @@ impl FrameWriter {
     ///
     /// # Errors
     ///
+    /// [`FrameError::TimedOut`] if a time limit was set;
     /// [`FrameError::Poisoned`] and [`FrameError::Io`] as
     /// [`WriteHalf::write_all`].
     ///
@@ -147,7 +188,15 @@ impl FrameWriter {
         if self.fed.is_none() {
             return Ok(self.half.ensure_sound()?);
         }
-        poll_fn(|context| self.poll_flush(context)).await
+        poll_fn(|context| {
+            let flushed = self.poll_flush(context);
+            if flushed.is_pending() {
+                let sent = self.fed.as_ref().map_or(0, |fed| fed.sent);
+                return self.poll_stall(context, sent).map(Err);
+            }
+            flushed
+        })
+        .await
     }
 
     /// The stream's half, for its addresses and options.
@@ -196,6 +245,27 @@ impl FrameWriter {
         }
     }
 
+    /// Polled by who waits for the peer. Ready once that has stalled for too long,
+    /// with `sent` bytes taken of what is sent now.
+    fn poll_stall(&mut self, context: &mut Context<'_>, sent: usize) -> Poll<FrameError> {
+        let Some(stall) = &mut self.stall else {
+            return Poll::Pending;
+        };
+        let Stall { after, watch } = &mut **stall;
+        // Whatever is taken begins another wait.
+        let mark = self.half.sent();
+        let elapsed = watch.poll_elapsed(self.half.reactor(), context, mark, *after);
+        elapsed.map(|()| {
+            // Another call is another wait.
+            *watch = Watch::default();
+            FrameError::TimedOut {
+                limit: TimeLimit::Stall,
+                after: *after,
+                moved: sent,
+            }
+        })
+    }
+
     fn poll_flush(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
         if let Some(Fed { block, sent, end }) = &mut self.fed {
             ready!(self.half.poll_send(context, &block[..*end], sent))?;
@@ -221,16 +291,14 @@ pub struct WriteFrame<'a> {
     sending: Option<Gather<'a>>,
 }
 
-impl Future for WriteFrame<'_> {
-    type Output = Result<(), FrameError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+impl WriteFrame<'_> {
+    fn poll_send(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
         let WriteFrame {
             writer,
             body,
             most_copied,
             sending,
-        } = &mut *self;
+        } = self;
         let frame = match sending {
             Some(frame) => frame,
             None => {
@@ -255,6 +323,19 @@ impl Future for WriteFrame<'_> {
             }
         };
         Poll::Ready(Ok(ready!(writer.half.poll_drain(context, frame))?))
+    }
+}
+
+impl Future for WriteFrame<'_> {
+    type Output = Result<(), FrameError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.poll_send(context);
+        if polled.is_pending() {
+            let sent = self.sending.as_ref().map_or(0, Gather::written);
+            return self.writer.poll_stall(context, sent).map(Err);
+        }
+        polled
     }
 }
 

@@ -181,6 +181,7 @@ impl Reactor {
 
     fn run_turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let events = self.poll_io(timeout)?;
+        self.inner().turn_began.set(None);
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
             // A reactor that is never idle has no other occasion.
@@ -195,6 +196,7 @@ impl Reactor {
         let tasks = self.run_ready();
         // For futures that somebody polls by hand between two turns.
         self.inner().budget.reset();
+        self.inner().turn_began.set(None);
         Ok(Turn {
             events,
             tasks,
@@ -448,6 +450,7 @@ impl Builder {
             pool: Pool::new(self.memory_budget),
             busy_poll: self.busy_poll,
             remote,
+            turn_began: Cell::new(None),
             closed: Cell::new(false),
         };
         Ok(Reactor {

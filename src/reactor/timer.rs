@@ -157,11 +157,20 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(inner: Rc<Inner>, duration: Duration) -> Sleep {
+        Sleep::until(inner, Instant::now().checked_add(duration))
+    }
+
+    /// Until that time, or for ever.
+    pub(crate) fn until(inner: Rc<Inner>, deadline: Option<Instant>) -> Sleep {
         Sleep {
             inner,
-            deadline: Instant::now().checked_add(duration),
+            deadline,
             slot: None,
         }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 }
 

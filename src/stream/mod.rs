@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use socket2::{SockRef, Socket};
 
 use crate::pool::{Block, Buffer, Pool, Ticket};
-use crate::reactor::Registration;
+use crate::reactor::{Inner, Registration};
 
 pub use address::{Address, AddressError};
 pub use error::StreamError;
@@ -74,6 +74,7 @@ impl Stream {
             write: WriteHalf {
                 connection,
                 poison: None,
+                sent: 0,
             },
         }
     }
@@ -252,9 +253,14 @@ impl ReadHalf {
             .map_or(Ok(()), |poison| Err(poison.error()))
     }
 
+    /// The reactor that it belongs to.
+    pub(crate) fn reactor(&self) -> &Rc<Inner> {
+        self.connection.registration.inner()
+    }
+
     /// The memory that all connections of the reactor share.
     pub(crate) fn pool(&self) -> &Rc<Pool> {
-        &self.connection.registration.inner().pool
+        &self.reactor().pool
     }
 
     /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
@@ -284,6 +290,8 @@ impl fmt::Debug for ReadHalf {
 pub struct WriteHalf {
     connection: Rc<Connection>,
     poison: Option<Box<Poison>>,
+    /// How many bytes the kernel has taken.
+    sent: u64,
 }
 
 impl WriteHalf {
@@ -329,9 +337,19 @@ impl WriteHalf {
             .map_or(Ok(()), |poison| Err(poison.error()))
     }
 
+    /// The reactor that it belongs to.
+    pub(crate) fn reactor(&self) -> &Rc<Inner> {
+        self.connection.registration.inner()
+    }
+
     /// Lends a block of the reactor's memory, unless there is none.
     pub(crate) fn try_block(&self) -> Option<Block> {
-        self.connection.registration.inner().pool.try_block()
+        self.reactor().pool.try_block()
+    }
+
+    /// How many bytes the kernel has taken so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Makes every further write fail, unless nothing had moved.

@@ -138,7 +138,10 @@ impl WriteHalf {
                 |socket, chunk| send(socket, gather, chunk),
             ));
             match sent_some(connection, moved) {
-                Ok(moved) => gather.advance(moved),
+                Ok(moved) => {
+                    gather.advance(moved);
+                    self.sent += moved as u64;
+                }
                 Err(source) => {
                     return Poll::Ready(Err(StreamError::Io {
                         moved: gather.written,
@@ -179,7 +182,10 @@ impl WriteHalf {
                 |socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS),
             ));
             match sent_some(connection, moved) {
-                Ok(moved) => *sent += moved,
+                Ok(moved) => {
+                    *sent += moved;
+                    self.sent += moved as u64;
+                }
                 Err(source) => {
                     return Poll::Ready(Err(StreamError::Io {
                         moved: *sent,
@@ -251,6 +257,11 @@ impl<'a> Gather<'a> {
             let part = self.part(index)?;
             Some(&part[std::mem::take(&mut skip)..])
         })
+    }
+
+    /// How many bytes are sent.
+    pub(crate) fn written(&self) -> usize {
+        self.written
     }
 
     fn within_one_call(&self) -> usize {

@@ -28,6 +28,13 @@ impl FrameReader {
         self.half.consume_ahead(self.lent + self.prefix.size());
         self.lent = len;
         self.reads_ahead = true;
+        self.end_frame();
+    }
+
+    /// The frame has been read to its end.
+    fn end_frame(&mut self) {
+        self.payload = None;
+        self.ended += 1;
     }
 
     /// Ends the loan of the last payload.
@@ -145,7 +152,7 @@ impl FrameReader {
         }
         payload.place = Place::Caller;
         ready!(self.half.poll_fill(context, buf, &mut payload.filled))?;
-        self.payload = None;
+        self.end_frame();
         Poll::Ready(Ok(()))
     }
 
@@ -176,7 +183,7 @@ impl FrameReader {
         } else {
             ready!(self.poll_buffer(context, len))?;
         }
-        self.payload = None;
+        self.end_frame();
         Poll::Ready(Ok(Some(len)))
     }
 

@@ -1,0 +1,115 @@
+//! How long a reader waits for its peer.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::FrameReader;
+use crate::frame::error::{FrameError, TimeLimit};
+use crate::frame::watch::Watch;
+
+/// The limits of one reader, and what keeps them.
+#[derive(Debug, Default)]
+pub(super) struct TimeLimits {
+    idle: Option<Duration>,
+    frame: Option<Duration>,
+    watch: Watch,
+}
+
+impl FrameReader {
+    /// Gives up on a peer that sends nothing for so long between two frames.
+    ///
+    /// Without it, or with `None`, a peer that has gone without a word (its cable
+    /// was cut, say) keeps its connection for ever. The time is counted while
+    /// somebody waits for the next frame.
+    ///
+    /// No time limit costs a system call or an allocation per frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use readinto::{FrameError, FrameReader, Prefix, ReadHalf, TimeLimit};
+    ///
+    /// async fn count(half: ReadHalf) -> Result<u64, FrameError> {
+    ///     let mut frames = FrameReader::new(half, Prefix::U32Be, 1 << 20)
+    ///         .idle_timeout(Duration::from_secs(300))
+    ///         .frame_timeout(Duration::from_secs(30));
+    ///     let mut count = 0;
+    ///     loop {
+    ///         match frames.next().await {
+    ///             Ok(Some(_)) => count += 1,
+    ///             Ok(None) => return Ok(count),
+    ///             Err(FrameError::TimedOut { limit: TimeLimit::Idle, .. }) => return Ok(count),
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn idle_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameReader {
+        self.time_limits.get_or_insert_default().idle = after.into();
+        self
+    }
+
+    /// Gives up on a frame that has not arrived, from its first byte to its last,
+    /// within this time, the wait for memory under a
+    /// [budget](crate::Builder::memory_budget) included.
+    ///
+    /// Without it, or with `None`, a peer that drips a byte a second keeps its
+    /// connection, and the memory that its frame was promised, for as long as it
+    /// likes. The slowest peer that is welcome and the longest frame that is
+    /// accepted make the time.
+    ///
+    /// # Examples
+    ///
+    /// See [`idle_timeout`](FrameReader::idle_timeout).
+    #[must_use]
+    pub fn frame_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameReader {
+        self.time_limits.get_or_insert_default().frame = after.into();
+        self
+    }
+
+    /// Polls `attempt`, for no longer than the limits allow.
+    pub(super) fn poll_in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        attempt: impl FnOnce(&mut FrameReader, &Context<'_>) -> Poll<Result<T, FrameError>>,
+    ) -> Poll<Result<T, FrameError>> {
+        let attempted = attempt(self, context);
+        if attempted.is_pending() && self.time_limits.is_some() {
+            return self.poll_limits(context).map(Err);
+        }
+        attempted
+    }
+
+    fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<FrameError> {
+        let moved = self.buffered();
+        let Some(limits) = &mut self.time_limits else {
+            return Poll::Pending;
+        };
+        // Two waits for each frame: for it, and for the rest of it.
+        let (limit, after, wait) = match moved {
+            0 => (TimeLimit::Idle, limits.idle, 0),
+            _ => (TimeLimit::Frame, limits.frame, 1),
+        };
+        let Some(after) = after else {
+            return Poll::Pending;
+        };
+        let mark = 2 * self.ended + wait;
+        let elapsed = limits
+            .watch
+            .poll_elapsed(self.half.reactor(), context, mark, after);
+        elapsed.map(|()| {
+            if limit == TimeLimit::Idle {
+                // Another call is another wait.
+                limits.watch = Watch::default();
+            }
+            FrameError::TimedOut {
+                limit,
+                after,
+                moved,
+            }
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! A peer that is silent, slow or deaf is given up, by the limit that was set and
+//! by no other; and nothing is lost that can be kept.
+
+mod support;
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, TimeLimit};
+use support::turns::{drive, settle, turn_now};
+use support::{Transport, framed, over_each_transport, pattern, peer_thread, run, stream_and_peer};
+
+const MAX: usize = 64_000_000;
+
+#[test]
+fn a_silent_peer_is_given_up_after_the_idle_timeout_and_may_come_back() {
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX).idle_timeout(SHORT);
+        for _ in 0..2 {
+            let start = Instant::now();
+            let error = frames.next().await.unwrap_err();
+            assert_timed_out(&error, TimeLimit::Idle, 0);
+            assert!(start.elapsed() > SHORT / 2, "not a whole wait again");
+        }
+        peer.write_all(&framed(Prefix::U32Be, b"late")).unwrap();
+        assert_eq!(frames.next().await.unwrap(), Some(&b"late"[..]));
+    });
+}
+
+/// Bytes that arrive do not renew the time of a frame, wherever they fall.
+#[test]
+fn a_frame_that_drips_is_given_up_after_the_frame_timeout() {
+    over_each_transport(async |handle, transport| {
+        for len in [100, 1_000_000] {
+            let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+            let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
+                .idle_timeout(LONG)
+                .frame_timeout(SHORT);
+            let dripping = peer_thread(move || {
+                for byte in framed(Prefix::U32Be, &pattern(1, len)) {
+                    // The reader hangs up in the middle.
+                    if peer.write_all(&[byte]).is_err() {
+                        return;
+                    }
+                    thread::sleep(SHORT / 10);
+                }
+                panic!("nobody has stopped it");
+            });
+            let start = Instant::now();
+            let error = frames.next().await.unwrap_err();
+            assert!(start.elapsed() < 5 * SHORT, "{:?}", start.elapsed());
+            let FrameError::TimedOut { limit, moved, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(limit, TimeLimit::Frame);
+            assert!((1..100).contains(&moved), "{moved}");
+            assert_eq!(moved, frames.buffered());
+            drop(frames);
+            dripping.join().await;
+        }
+    });
+}
+
+/// The time of a frame goes on over its prefix, its payload, and calls that are
+/// dropped in between.
+#[test]
+fn the_time_of_a_frame_is_one_for_all_of_its_parts() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let mut frames =
+            FrameReader::new(stream.split().0, Prefix::U32Be, MAX).frame_timeout(2 * SHORT);
+        peer.write_all(&[0]).unwrap();
+        assert!(handle.timeout(SHORT, frames.next_len()).await.is_err());
+        peer.write_all(&[0, 0, 4]).unwrap();
+        assert_eq!(frames.next_len().await.unwrap(), Some(4));
+        let start = Instant::now();
+        let error = frames.read_payload_into(&mut [0; 4]).await.unwrap_err();
+        assert_timed_out(&error, TimeLimit::Frame, 4);
+        assert!(start.elapsed() < 2 * SHORT, "it began anew");
+
+        // It can still be read, if it is there.
+        peer.write_all(b"late").unwrap();
+        support::arrived_on(frames.get_ref().socket(), 4).await;
+        let mut late = [0; 4];
+        frames.read_payload_into(&mut late).await.unwrap();
+        assert_eq!(&late, b"late");
+    });
+}
+
+#[test]
+fn frames_in_time_are_never_given_up() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
+            .idle_timeout(SHORT)
+            .frame_timeout(SHORT);
+        let sending = peer_thread(move || {
+            for _ in 0..20 {
+                let frame = framed(Prefix::U32Be, b"in time");
+                peer.write_all(&frame[..6]).unwrap();
+                thread::sleep(SHORT / 5);
+                peer.write_all(&frame[6..]).unwrap();
+                thread::sleep(SHORT / 5);
+            }
+        });
+        for _ in 0..20 {
+            assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
+        }
+        sending.join().await;
+    });
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up_and_the_stream_is_poisoned() {
+    over_each_transport(async |handle, transport| {
+        let (stream, peer) = stream_and_peer(&handle, transport).await;
+        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
+        let error = frames.write(&pattern(1, MAX)).await.unwrap_err();
+        let FrameError::TimedOut { limit, moved, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(limit, TimeLimit::Stall);
+        assert!((1..MAX).contains(&moved), "{moved}");
+        let after = frames.write(b"more").await.unwrap_err();
+        assert!(
+            matches!(after, FrameError::Poisoned { moved: sent, .. } if sent == moved),
+            "{after}"
+        );
+        drop(peer);
+    });
+}
+
+/// Frames that were gathered, to a peer that takes nothing.
+#[test]
+fn a_flush_that_stalls_can_be_called_again() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Unix).await;
+        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
+        let frame = pattern(1, 8000);
+        let mut sent = 0;
+        let error = loop {
+            match frames.feed(&frame).await {
+                Ok(()) => sent += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, FrameError::TimedOut { .. }), "{error}");
+        let start = Instant::now();
+        assert!(frames.flush().await.is_err());
+        assert!(start.elapsed() > SHORT / 2, "not a whole wait again");
+        let reading = peer_thread(move || {
+            let mut answer = vec![0; sent * (4 + 8000)];
+            peer.read_exact(&mut answer).unwrap();
+            answer
+        });
+        frames.flush().await.unwrap();
+        let whole = framed(Prefix::U32Be, &frame).repeat(sent);
+        assert!(reading.join().await == whole, "not what was fed");
+    });
+}
+
+/// A slow reader that goes on reading is not stalled.
+#[test]
+fn a_peer_that_takes_little_at_a_time_is_not_given_up() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Unix).await;
+        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
+        let len = 16_000_000;
+        let reading = peer_thread(move || {
+            let mut left = 4 + len;
+            let mut some = vec![0; 500_000];
+            while left > 0 {
+                left -= peer.read(&mut some).unwrap();
+                thread::sleep(SHORT / 20);
+            }
+        });
+        let start = Instant::now();
+        frames.write(&pattern(1, len)).await.unwrap();
+        assert!(start.elapsed() > SHORT, "not put to the test");
+        reading.join().await;
+    });
+}
+
+/// A limit that does not pass wakes nobody: thousands of frames go by, and the
+/// timer that was armed for the first one is still the only one.
+#[test]
+fn a_limit_that_does_not_pass_costs_one_timer() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle: Handle = reactor.handle();
+    let (stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+    let hour = Duration::from_secs(3600);
+    let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
+        .idle_timeout(hour)
+        .frame_timeout(hour);
+    let read = Rc::new(Cell::new(0));
+    let count = read.clone();
+    drop(handle.spawn(async move {
+        while frames.next().await.unwrap().is_some() {
+            count.set(count.get() + 1);
+        }
+    }));
+    settle(&mut reactor);
+    let first = turn_now(&mut reactor).next_deadline;
+    assert!(first.is_some());
+    for round in 1..=1000 {
+        peer.write_all(&framed(Prefix::U32Be, b"again")).unwrap();
+        while read.get() < round {
+            reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        }
+        assert_eq!(turn_now(&mut reactor).next_deadline, first);
+    }
+}
+
+#[track_caller]
+fn assert_timed_out(error: &FrameError, expected: TimeLimit, bytes: usize) {
+    match error {
+        FrameError::TimedOut { limit, moved, .. } => {
+            assert_eq!((*limit, *moved), (expected, bytes));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(60);
