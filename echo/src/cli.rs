@@ -72,9 +72,13 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "TIME", default_value = "5m")]
     pub(crate) idle_timeout: Limit,
 
-    /// How long a frame may take to arrive once announced, and its answer to be taken
+    /// How long a frame may take to arrive, from its first byte to its last
     #[arg(long, value_name = "TIME", default_value = "2m")]
     pub(crate) frame_timeout: Limit,
+
+    /// How long a peer may take none of its answers
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    pub(crate) stall_timeout: Limit,
 
     /// How long frames in flight have to finish after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use log::Level;
-use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream};
+use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream, TimeLimit};
 
 use crate::limit::Limit;
 use crate::roster::Place;
@@ -22,10 +22,12 @@ use crate::roster::Place;
 pub(crate) struct FrameLimits {
     pub(crate) prefix: Prefix,
     pub(crate) max_frame: usize,
-    /// From one frame to the complete header of the next.
+    /// From one frame to the first byte of the next.
     pub(crate) idle: Limit,
-    /// For a payload to arrive, and again for its answer to be taken.
+    /// From the first byte of a frame to its last.
     pub(crate) frame: Limit,
+    /// Without the peer's taking any of its answers.
+    pub(crate) stall: Limit,
 }
 
 /// A connection that is being served.
@@ -60,8 +62,10 @@ impl Connection {
             number,
             peer,
             place,
-            reader: FrameReader::new(read, limits.prefix, limits.max_frame),
-            writer: FrameWriter::new(write, limits.prefix),
+            reader: FrameReader::new(read, limits.prefix, limits.max_frame)
+                .idle_timeout(limits.idle.duration())
+                .frame_timeout(limits.frame.duration()),
+            writer: FrameWriter::new(write, limits.prefix).stall_timeout(limits.stall.duration()),
             limits,
             frames: 0,
             bytes: 0,
@@ -74,7 +78,13 @@ impl Connection {
         let end = self.echo_frames().await;
         self.log(&end);
         match end {
-            Ok(End::AnswerLate) | Err(FrameError::OutOfMemory { .. }) => return,
+            Err(
+                FrameError::TimedOut {
+                    limit: TimeLimit::Stall,
+                    ..
+                }
+                | FrameError::OutOfMemory { .. },
+            ) => return,
             Ok(End::Drained) | Err(FrameError::TooLarge { .. } | FrameError::OverBudget { .. }) => {
                 self.linger().await;
             }
@@ -85,7 +95,6 @@ impl Connection {
 
     async fn echo_frames(&mut self) -> Result<End, FrameError> {
         let Connection {
-            handle,
             limits,
             place,
             reader,
@@ -101,10 +110,7 @@ impl Connection {
             if place.is_draining() {
                 let owed = *owed.get_or_insert_with(|| bytes_waiting(reader));
                 if owed == 0 {
-                    match limits.frame.bound(handle, writer.flush()).await {
-                        Ok(flushed) => flushed?,
-                        Err(_) => return Ok(End::AnswerLate),
-                    }
+                    writer.flush().await?;
                     return Ok(match answered_in_drain {
                         true => End::Drained,
                         false => End::IdleAtDrain,
@@ -112,7 +118,7 @@ impl Connection {
                 }
             }
 
-            let header = limits.idle.bound(handle, reader.next_len());
+            let header = reader.next_len();
             let header = if place.is_draining() {
                 header.await
             } else {
@@ -121,27 +127,15 @@ impl Connection {
                     Either::Right(_) => continue,
                 }
             };
-            let len = match header {
-                Ok(Ok(Some(len))) => len as u64,
-                Ok(Ok(None)) => return Ok(End::PeerEnded),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Ok(End::Idle),
+            let Some(len) = header? else {
+                return Ok(End::PeerEnded);
             };
-
-            let payload = match limits.frame.bound(handle, reader.next()).await {
-                Ok(payload) => payload?.unwrap_or_default(),
-                Err(_) => return Ok(End::PayloadLate),
-            };
-            match limits.frame.bound(handle, writer.feed(payload)).await {
-                Ok(fed) => fed?,
-                Err(_) => return Ok(End::AnswerLate),
-            }
+            let len = len as u64;
+            let payload = reader.next().await?.unwrap_or_default();
+            writer.feed(payload).await?;
             // A burst is answered at once.
             if !reader.is_next_ready() {
-                match limits.frame.bound(handle, writer.flush()).await {
-                    Ok(flushed) => flushed?,
-                    Err(_) => return Ok(End::AnswerLate),
-                }
+                writer.flush().await?;
             }
 
             self.frames += 1;
@@ -186,13 +180,13 @@ impl Connection {
 
     fn log(&self, end: &Result<End, FrameError>) {
         let level = match end {
-            Ok(End::PeerEnded | End::IdleAtDrain | End::Drained) => Level::Debug,
+            Ok(_) => Level::Debug,
             Err(
                 FrameError::TooLarge { .. }
                 | FrameError::OverBudget { .. }
                 | FrameError::OutOfMemory { .. },
             ) => Level::Warn,
-            Ok(_) | Err(_) => Level::Info,
+            Err(_) => Level::Info,
         };
         log::log!(
             level,
@@ -201,7 +195,7 @@ impl Connection {
             self.peer,
             self.frames,
             self.bytes,
-            Reason(end, &self.limits)
+            Reason(end)
         );
     }
 }
@@ -222,50 +216,36 @@ impl Drop for Connection {
 enum End {
     /// The peer ended it between two frames.
     PeerEnded,
-    /// No next frame within the idle timeout.
-    Idle,
-    /// The payload did not arrive within the frame timeout.
-    PayloadLate,
-    /// The peer did not take the answer within the frame timeout.
-    AnswerLate,
     /// The server stops, and this connection had nothing to do.
     IdleAtDrain,
     /// The server stops, and this connection has answered what was in flight.
     Drained,
 }
 
-/// Says why, with the number that can be changed.
-struct Reason<'a>(&'a Result<End, FrameError>, &'a FrameLimits);
+/// Says why, with the option that sets the limit.
+struct Reason<'a>(&'a Result<End, FrameError>);
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reason(end, limits) = self;
-        match end {
-            Ok(End::PeerEnded) => f.write_str("the peer ended it"),
-            Ok(End::Idle) => write!(
-                f,
-                "no next frame within the idle timeout of {}",
-                limits.idle
-            ),
-            Ok(End::PayloadLate) => write!(
-                f,
-                "the rest of a frame did not arrive, or found no room, within the frame timeout \
-                 of {}",
-                limits.frame
-            ),
-            Ok(End::AnswerLate) => write!(
-                f,
-                "the peer did not take an answer within the frame timeout of {}",
-                limits.frame
-            ),
-            Ok(End::IdleAtDrain) => f.write_str("stopping, and it was idle"),
-            Ok(End::Drained) => f.write_str("stopping, and all is answered"),
-            Err(error @ FrameError::TooLarge { .. }) => write!(f, "{error} (see --max-frame)"),
-            Err(error @ FrameError::OverBudget { .. }) => {
-                write!(f, "{error} (see --memory-budget)")
-            }
-            Err(error) => error.fmt(f),
-        }
+        let error = match self.0 {
+            Ok(End::PeerEnded) => return f.write_str("the peer ended it"),
+            Ok(End::IdleAtDrain) => return f.write_str("stopping, and it was idle"),
+            Ok(End::Drained) => return f.write_str("stopping, and all is answered"),
+            Err(error) => error,
+        };
+        error.fmt(f)?;
+        let option = match error {
+            FrameError::TooLarge { .. } => "--max-frame",
+            FrameError::OverBudget { .. } => "--memory-budget",
+            FrameError::TimedOut { limit, .. } => match limit {
+                TimeLimit::Idle => "--idle-timeout",
+                TimeLimit::Frame => "--frame-timeout",
+                TimeLimit::Stall => "--stall-timeout",
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        write!(f, " (see {option})")
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Limit(Option<Duration>);
 impl Limit {
     pub(crate) const NONE: Limit = Limit(None);
 
+    pub(crate) fn duration(self) -> Option<Duration> {
+        self.0
+    }
+
     /// Gives `future` this long, and drops it otherwise.
     pub(crate) async fn bound<F: Future>(
         self,

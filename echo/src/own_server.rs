@@ -30,6 +30,7 @@ impl OwnServer {
                 max_frame: options.frame_size,
                 idle: Limit::NONE,
                 frame: Limit::NONE,
+                stall: Limit::NONE,
             },
             max_connections: options.connections as usize,
             drain: Limit::NONE,

@@ -7,10 +7,8 @@ use std::io::{self, Write};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select, select_all};
-use nix::errno::Errno;
 use readinto::{Address, Handle, JoinError, JoinHandle, Listener, Reactor, Stream};
 
 use crate::cli::ServeOptions;
@@ -43,6 +41,7 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
                 max_frame: options.max_frame,
                 idle: options.idle_timeout,
                 frame: options.frame_timeout,
+                stall: options.stall_timeout,
             },
             max_connections: options.max_connections as usize,
             drain: options.drain_timeout,
@@ -125,7 +124,6 @@ pub(crate) async fn serve(
         roster: Roster::new(limits.max_connections),
         frames: Rc::new(limits.frames),
         next_number: Cell::new(1),
-        shortage_reported: Cell::new(None),
     });
     let accepting: Vec<_> = listeners
         .into_iter()
@@ -153,7 +151,6 @@ struct Server {
     roster: Rc<Roster>,
     frames: Rc<FrameLimits>,
     next_number: Cell<u64>,
-    shortage_reported: Cell<Option<Instant>>,
 }
 
 impl Server {
@@ -166,10 +163,6 @@ impl Server {
                     // Another listener may have taken the last place.
                     self.roster.room().await;
                     self.admit(stream);
-                }
-                Err(error) if is_shortage(&error) => {
-                    self.report_shortage(&error);
-                    self.handle.sleep(SHORTAGE_PAUSE).await;
                 }
                 Err(source) => {
                     return ServeError::Accept {
@@ -192,21 +185,6 @@ impl Server {
             self.roster.enter(),
         );
         drop(self.handle.spawn(connection.run()));
-    }
-
-    fn report_shortage(&self, error: &io::Error) {
-        let now = Instant::now();
-        if let Some(last) = self.shortage_reported.get()
-            && now.duration_since(last) < SHORTAGE_REPORT_EVERY
-        {
-            return;
-        }
-        self.shortage_reported.set(Some(now));
-        log::warn!(
-            "cannot accept: {error}; {} connections go on, new ones wait until there is room \
-             (raise the limit of open files with ulimit -n, or set a lower --max-connections)",
-            self.roster.open()
-        );
     }
 
     /// Lets the connections finish, for as long as the limit allows.
@@ -232,26 +210,6 @@ impl Server {
         }
     }
 }
-
-/// Whether accepting failed for want of something that may be freed again.
-fn is_shortage(error: &io::Error) -> bool {
-    const SHORTAGES: [Errno; 5] = [
-        Errno::EMFILE,
-        Errno::ENFILE,
-        Errno::ENOBUFS,
-        Errno::ENOMEM,
-        // epoll's own limit, fs.epoll.max_user_watches.
-        Errno::ENOSPC,
-    ];
-    let code = error.raw_os_error();
-    SHORTAGES
-        .iter()
-        .any(|&shortage| code == Some(shortage as i32))
-}
-
-/// Accepting fails at once while nothing has been freed, so it waits a little.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-const SHORTAGE_REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a server ended other than well.
 #[derive(Debug)]

@@ -67,39 +67,45 @@ fn a_silent_connection_is_closed_after_the_idle_timeout() {
     let mut server = Server::start_with_log("info", &["--idle-timeout", "200ms"]);
     let mut silent = server.connect();
     silent.assert_ended();
-    let mut in_header = server.connect();
-    in_header.echo(b"hello");
-    in_header.send_raw(&[0, 0]);
-    in_header.assert_ended();
+    let mut served = server.connect();
+    served.echo(b"hello");
+    served.assert_ended();
     for _ in 0..2 {
-        server.process.stderr_line("idle timeout of 200ms");
+        let line = server.process.stderr_line("idle timeout of 200ms");
+        assert!(line.contains("--idle-timeout"), "{line}");
     }
     server.connect().echo(b"fine");
     server.stop().assert_code(0);
 }
 
 #[test]
-fn a_payload_that_does_not_arrive_ends_with_the_frame_timeout() {
+fn a_frame_that_does_not_arrive_ends_with_the_frame_timeout() {
     let mut server = Server::start_with_log("info", &["--frame-timeout", "200ms"]);
-    let mut late = server.connect();
-    late.send_raw(&[0, 0, 0, 9, 1, 2, 3]);
-    late.assert_ended();
-    server
-        .process
-        .stderr_line("found no room, within the frame timeout of 200ms");
+    for part in [&[0, 0][..], &[0, 0, 0, 9, 1, 2, 3]] {
+        let mut late = server.connect();
+        late.echo(b"hello");
+        late.send_raw(part);
+        late.assert_ended();
+        let line = server.process.stderr_line("frame timeout of 200ms");
+        let bytes = format!("after {} bytes", part.len());
+        assert!(
+            line.contains(&bytes) && line.contains("--frame-timeout"),
+            "{line}"
+        );
+    }
     server.connect().echo(b"fine");
     server.stop().assert_code(0);
 }
 
 #[test]
-fn an_answer_that_is_not_taken_ends_with_the_frame_timeout() {
-    let mut server = Server::start_with_log("info", &["--frame-timeout", "1s"]);
+fn an_answer_that_is_not_taken_ends_with_the_stall_timeout() {
+    let mut server = Server::start_with_log("info", &["--stall-timeout", "1s"]);
     let mut late = server.connect();
     // More than all buffers hold, or the kernel would take it for the peer.
     late.send(&payload(64_000_000));
     server
         .process
-        .stderr_line("did not take an answer within the frame timeout of 1s");
+        .stderr_line("the peer took nothing more within the stall timeout of 1s");
     let error = late.0.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     server.connect().echo(b"fine");

@@ -1,4 +1,4 @@
-//! Accepting connections, and which errors of accepting are the caller's.
+//! Accepting connections.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,16 +12,18 @@ use std::task::{Context, Poll};
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::accept_error::{Shortage, Verdict};
 use super::address::{Address, AtAddress};
 use super::resolve::resolve_blocking;
 use super::{Peer, Stream, options};
-use crate::reactor::{Direction, Handle, Registration, ScheduledIo};
+use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep};
 
 /// A listening TCP or Unix socket.
 pub struct Listener {
     registration: Registration<Acceptor>,
     address: Address,
     accepting: Cell<bool>,
+    shortage: Shortage,
 }
 
 impl Listener {
@@ -62,6 +64,7 @@ impl Listener {
                     registration: Registration::new(&handle.inner, acceptor, io)?,
                     address,
                     accepting: Cell::new(false),
+                    shortage: Shortage::new(),
                 })
             })
             .map_err(|error| AtAddress::wrap("listen on", address, error))
@@ -71,21 +74,49 @@ impl Listener {
     ///
     /// Connections that died while they waited are passed over in silence.
     ///
+    /// While the process is out of descriptors or memory, connections stay in the
+    /// kernel's queue: this waits, and tries again after 10 ms, then less and less
+    /// often, up to once a second. That costs next to nothing, goes to
+    /// [`log::warn!`] once a minute, and leaves other connections alone.
+    ///
     /// # Errors
     ///
-    /// - Out of descriptors or memory (`EMFILE`, `ENFILE`, `ENOBUFS`,
-    ///   `ENOMEM`): the connection stays in the kernel's queue. Wait a little
-    ///   before the next call, which will fail again at once while nothing has
-    ///   been freed.
     /// - [`io::ErrorKind::ResourceBusy`] if another `accept` is waiting on this
     ///   listener; that one is not disturbed.
-    /// - Anything else is an error of the listening socket itself.
+    /// - [`io::ErrorKind::NotConnected`] if it would have to wait for a reactor that
+    ///   is gone.
+    /// - Anything else is an error of the listening socket itself, which will not
+    ///   go away.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no connection.
+    ///
+    /// # Examples
+    ///
+    /// See the crate's own.
     pub async fn accept(&self) -> io::Result<Stream> {
         let _turn = Turn::take(&self.accepting)?;
+        loop {
+            match self.accept_one().await {
+                Ok(stream) => {
+                    self.shortage.is_over();
+                    return Ok(stream);
+                }
+                Err(error) => match Verdict::of(&error) {
+                    Verdict::Skip => log::debug!("passed over a connection: {error}"),
+                    Verdict::BackOff => {
+                        // Nobody would count the time.
+                        self.registration.inner().ensure_open()?;
+                        self.back_off(&error).await;
+                    }
+                    Verdict::Fatal => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn accept_one(&self) -> io::Result<Stream> {
         loop {
             let (socket, peer) = poll_fn(|context| self.poll_accept(context)).await?;
             let inner = self.registration.inner();
@@ -99,6 +130,21 @@ impl Listener {
                 Err(error) => log::debug!("passed over a connection: {error}"),
             }
         }
+    }
+
+    async fn back_off(&self, error: &io::Error) {
+        if self.shortage.is_to_be_reported() {
+            let hint = match error.raw_os_error() {
+                Some(libc::EMFILE) => " (ulimit -n sets how many files may be open)",
+                _ => "",
+            };
+            log::warn!(
+                "cannot accept on {}: {error}; new connections wait until there is room{hint}",
+                self.address
+            );
+        }
+        let inner = self.registration.inner().clone();
+        Sleep::new(inner, self.shortage.next_pause()).await;
     }
 
     /// The address that is listened on, with the real port where 0 was asked.
@@ -115,16 +161,7 @@ impl Listener {
 
     fn poll_accept(&self, context: &Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         self.registration
-            .poll_operation(context, Direction::Read, |acceptor| {
-                loop {
-                    match acceptor.accept() {
-                        Err(error) if is_of_one_connection(&error) => {
-                            log::debug!("passed over a connection: {error}");
-                        }
-                        accepted => return accepted,
-                    }
-                }
-            })
+            .poll_operation(context, Direction::Read, Acceptor::accept)
     }
 }
 
@@ -155,26 +192,6 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
-}
-
-/// Whether an error of `accept` is about the connection that it took off the
-/// queue and not about the listener: accept(2) lists these and says to treat
-/// them like "try again".
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::EPERM
-                | libc::EPROTO
-        )
-    )
 }
 
 /// mio's listeners, for their one system call per connection.

@@ -1,5 +1,6 @@
 //! How bytes move: a connected socket, its two verbs, and its two halves.
 
+mod accept_error;
 mod address;
 mod connect;
 mod connection;
