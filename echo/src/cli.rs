@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use ipnet::IpNet;
+use nix::sys::stat::Mode;
 use readinto::{Address, Prefix};
 
+use crate::allow;
 use crate::limit::Limit;
 
 /// An echo server for length-prefixed frames, and a benchmark of it.
@@ -55,6 +58,14 @@ pub(crate) struct ServeOptions {
         help = "Where to listen: host:port, [v6]:port or unix:/path; can be repeated"
     )]
     pub(crate) listen: Vec<Address>,
+
+    /// The network that connections are accepted from, as 10.0.0.0/8; can be repeated [default: all]
+    #[arg(long, value_name = "CIDR", value_parser = allow::network)]
+    pub(crate) allow: Vec<IpNet>,
+
+    /// Who may connect to a Unix socket: the mode of its file
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = mode)]
+    pub(crate) mode: Mode,
 
     /// How the length before each frame is written: u16, u32 or u64, be or le
     #[arg(long, value_name = "PREFIX", default_value_t)]
@@ -187,6 +198,16 @@ fn memory_budget(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The permissions of a file.
+fn mode(text: &str) -> Result<Mode, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|_| !text.starts_with('+'))
+        .and_then(Mode::from_bits)
+        .filter(|mode| mode.bits() <= 0o777)
+        .ok_or_else(|| "expected an octal mode as in 0600 or 666".into())
+}
+
 /// A span of time, or none.
 fn busy_poll(text: &str) -> Result<Duration, String> {
     match text {
@@ -199,6 +220,7 @@ fn busy_poll(text: &str) -> Result<Duration, String> {
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
 
 const SERVE_NOTES: &str = "\
+There is no encryption and no authentication: listen beyond this host with care (see SECURITY.md).
 Sizes are as in 4096, 64KiB, 100MB; times as in 500ms, 30s, 5m, or none.
 Standard output gets one line `listening on ADDRESS` per listener; port 0 takes any free port.
 SIGTERM or SIGINT: accept no more, answer the frames in flight, and exit with 0, or with 1 if the

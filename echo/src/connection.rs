@@ -16,6 +16,7 @@ use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, St
 
 use crate::limit::Limit;
 use crate::roster::Place;
+use crate::throttle::Throttle;
 
 /// What a connection allows its peer.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct Connection {
     peer: Address,
     limits: Rc<FrameLimits>,
     place: Place,
+    throttle: Rc<Throttle>,
     reader: FrameReader,
     writer: FrameWriter,
     frames: u64,
@@ -54,6 +56,7 @@ impl Connection {
         number: u64,
         limits: Rc<FrameLimits>,
         place: Place,
+        throttle: Rc<Throttle>,
     ) -> Connection {
         let peer = stream.peer_address();
         let (read, write) = stream.split();
@@ -62,6 +65,7 @@ impl Connection {
             number,
             peer,
             place,
+            throttle,
             reader: FrameReader::new(read, limits.prefix, limits.max_frame)
                 .idle_timeout(limits.idle.duration())
                 .frame_timeout(limits.frame.duration()),
@@ -188,14 +192,17 @@ impl Connection {
             ) => Level::Warn,
             Err(_) => Level::Info,
         };
-        log::log!(
+        self.throttle.log(
+            kind(end),
             level,
-            "closed connection {} from {} after {} frames, {} bytes: {}",
-            self.number,
-            self.peer,
-            self.frames,
-            self.bytes,
-            Reason(end)
+            format_args!(
+                "closed connection {} from {} after {} frames, {} bytes: {}",
+                self.number,
+                self.peer,
+                self.frames,
+                self.bytes,
+                Reason(end)
+            ),
         );
     }
 }
@@ -220,6 +227,18 @@ enum End {
     IdleAtDrain,
     /// The server stops, and this connection has answered what was in flight.
     Drained,
+}
+
+/// How ends are counted in the log.
+fn kind(end: &Result<End, FrameError>) -> &'static str {
+    match end {
+        Ok(_) => "connections that ended well",
+        Err(FrameError::TooLarge { .. }) => "frames above --max-frame",
+        Err(FrameError::OverBudget { .. }) => "frames above --memory-budget",
+        Err(FrameError::OutOfMemory { .. }) => "frames without memory",
+        Err(FrameError::TimedOut { .. }) => "peers that were late",
+        Err(_) => "connections that broke off",
+    }
 }
 
 /// Says why, with the option that sets the limit.

@@ -4,6 +4,7 @@
 //! that went well, 1 for one that failed, 2 for wrong usage. An error is one
 //! line on standard error.
 
+mod allow;
 mod bench;
 mod cli;
 mod client;
@@ -17,6 +18,7 @@ mod resources;
 mod roster;
 mod serve;
 mod signals;
+mod throttle;
 mod unix_path;
 
 use std::error::Error;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use readinto::{Address, Reactor};
 
+use crate::allow::AllowList;
 use crate::cli::BenchOptions;
 use crate::connection::FrameLimits;
 use crate::limit::Limit;
 use crate::serve::{Bound, Limits, ServeError, serve};
 use crate::signals::StopRequests;
+use crate::unix_path;
 
 /// A server on a thread of this process.
 pub(crate) struct OwnServer {
@@ -25,6 +27,7 @@ impl OwnServer {
     /// Starts it on a free port of 127.0.0.1, with room for this benchmark.
     pub(crate) fn start(options: &BenchOptions) -> Result<OwnServer, ServeError> {
         let limits = Limits {
+            allow: AllowList::default(),
             frames: FrameLimits {
                 prefix: options.prefix,
                 max_frame: options.frame_size,
@@ -81,7 +84,7 @@ fn run(
         port: 0,
     };
     let served = reactor.block_on(async {
-        let listener = Bound::bind(&handle, &any_port).await?;
+        let listener = Bound::bind(&handle, &any_port, unix_path::PRIVATE).await?;
         // If the benchmark is gone already, the stop request comes at once.
         let _ = bound.send(listener.address());
         serve(&handle, vec![listener], limits, stop).await

@@ -4,18 +4,24 @@ use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
+use log::Level;
+use nix::sys::stat::Mode;
 use readinto::{Address, Handle, JoinError, JoinHandle, Listener, Reactor, Stream};
 
+use crate::allow::AllowList;
 use crate::cli::ServeOptions;
 use crate::connection::{Connection, FrameLimits};
 use crate::limit::Limit;
 use crate::roster::Roster;
 use crate::signals::{self, StopRequests};
+use crate::throttle::Throttle;
 use crate::unix_path::{self, SocketFile};
 
 /// Serves until a signal says to stop.
@@ -29,13 +35,18 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let served = reactor.block_on(async {
         let mut listeners = Vec::new();
         for address in &options.listen {
-            listeners.push(Bound::bind(&handle, address).await?);
+            listeners.push(Bound::bind(&handle, address, options.mode).await?);
         }
         // Not before, so that a slow name server can be interrupted.
         let stop = Arc::new(StopRequests::default());
         signals::forward_to(&stop).map_err(ServeError::Signals)?;
         announce(&listeners);
+        let allow = AllowList::new(&options.allow);
+        if allow.is_empty() {
+            warn_of_exposure(&listeners);
+        }
         let limits = Limits {
+            allow,
             frames: FrameLimits {
                 prefix: options.prefix,
                 max_frame: options.max_frame,
@@ -64,6 +75,22 @@ fn announce(listeners: &[Bound]) {
     }
 }
 
+/// Says so if others than this host's can connect.
+fn warn_of_exposure(listeners: &[Bound]) {
+    for address in listeners.iter().map(Bound::address) {
+        let Address::Tcp { host, .. } = &address else {
+            continue;
+        };
+        let ip = host.parse::<IpAddr>();
+        if ip.is_ok_and(|ip| !ip.to_canonical().is_loopback()) {
+            log::warn!(
+                "other hosts can connect to {address}, and nothing is encrypted or \
+                 authenticated: see --allow"
+            );
+        }
+    }
+}
+
 /// A listener, with the socket file that is to go with it.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -73,8 +100,18 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// Listens on `address`; replaces a Unix socket that nobody listens on.
-    pub(crate) async fn bind(handle: &Handle, address: &Address) -> Result<Bound, ServeError> {
-        let mut bound = Listener::bind(handle, address);
+    ///
+    /// Its file has this mode, from the moment that it is there.
+    pub(crate) async fn bind(
+        handle: &Handle,
+        address: &Address,
+        mode: Mode,
+    ) -> Result<Bound, ServeError> {
+        let bind = || match address {
+            Address::Unix(_) => unix_path::with_mode(mode, || Listener::bind(handle, address)),
+            _ => Listener::bind(handle, address),
+        };
+        let mut bound = bind();
         if let (Err(error), Address::Unix(path)) = (&bound, address)
             && error.kind() == io::ErrorKind::AddrInUse
         {
@@ -84,7 +121,7 @@ impl Bound {
                     address: address.clone(),
                     reason,
                 })?;
-            bound = Listener::bind(handle, address);
+            bound = bind();
         }
         let listener = bound.map_err(ServeError::Bind)?;
         let file = match address {
@@ -105,6 +142,7 @@ impl Bound {
 /// What a server allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    pub(crate) allow: AllowList,
     pub(crate) frames: FrameLimits,
     pub(crate) max_connections: usize,
     pub(crate) drain: Limit,
@@ -121,7 +159,9 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let server = Rc::new(Server {
         handle: handle.clone(),
+        allow: limits.allow,
         roster: Roster::new(limits.max_connections),
+        throttle: Rc::default(),
         frames: Rc::new(limits.frames),
         next_number: Cell::new(1),
     });
@@ -148,7 +188,9 @@ pub(crate) async fn serve(
 /// What all listeners of a server share.
 struct Server {
     handle: Handle,
+    allow: AllowList,
     roster: Rc<Roster>,
+    throttle: Rc<Throttle>,
     frames: Rc<FrameLimits>,
     next_number: Cell<u64>,
 }
@@ -159,6 +201,7 @@ impl Server {
         loop {
             self.roster.room().await;
             match bound.listener.accept().await {
+                Ok(stream) if !self.allow.admits(&stream.peer_address()) => self.refuse(stream),
                 Ok(stream) => {
                     // Another listener may have taken the last place.
                     self.roster.room().await;
@@ -174,6 +217,20 @@ impl Server {
         }
     }
 
+    /// Ends a connection before a byte of it is read.
+    fn refuse(&self, stream: Stream) {
+        let peer = stream.peer_address();
+        // A reset, which leaves nothing behind here.
+        if let Err(error) = stream.socket().set_linger(Some(Duration::ZERO)) {
+            log::debug!("cannot reset the connection from {peer}: {error}");
+        }
+        self.throttle.log(
+            "connections from where --allow does not say",
+            Level::Info,
+            format_args!("refused a connection from {peer} (see --allow)"),
+        );
+    }
+
     fn admit(&self, stream: Stream) {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
@@ -183,6 +240,7 @@ impl Server {
             number,
             self.frames.clone(),
             self.roster.enter(),
+            self.throttle.clone(),
         );
         drop(self.handle.spawn(connection.run()));
     }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use readinto::{Address, Handle, Stream};
 
 /// The socket file of a listener of ours; dropping this removes it.
@@ -40,6 +41,18 @@ impl Drop for SocketFile {
             _ => log::info!("{} is not ours any more, so it stays", self.path.display()),
         }
     }
+}
+
+/// For its owner only.
+pub(crate) const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+/// Has files that `make` makes get this mode: there is no moment in which others
+/// may connect to a socket that is not for them.
+pub(crate) fn with_mode<T>(mode: Mode, make: impl FnOnce() -> T) -> T {
+    let before = umask(!mode & Mode::from_bits_truncate(0o777));
+    let made = make();
+    umask(before);
+    made
 }
 
 /// Removes the socket file at `path` if nobody listens on it.

@@ -1,0 +1,99 @@
+//! Who may connect.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use readinto::Address;
+
+/// The networks that connections are accepted from; all, if none is named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllowList(Vec<IpNet>);
+
+impl AllowList {
+    pub(crate) fn new(networks: &[IpNet]) -> AllowList {
+        AllowList(networks.to_vec())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `peer` is in one of them. A peer on a Unix socket always is: the
+    /// mode of its file has decided that.
+    pub(crate) fn admits(&self, peer: &Address) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        match peer {
+            Address::Tcp { host, .. } => ip_of(host).is_some_and(|ip| self.contains(ip)),
+            Address::Unix(_) => true,
+            _ => false,
+        }
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&ip))
+    }
+}
+
+/// The address of a peer, as IPv4 where an IPv6 socket only wraps it.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    // A link-local one comes with its scope.
+    let ip = host.split('%').next().unwrap_or(host);
+    ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// A network as 10.0.0.0/8, or a single address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let parsed = match text.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => text.parse::<IpNet>(),
+    };
+    parsed
+        .map(|network| network.trunc())
+        .map_err(|_| "expected a network as in 10.0.0.0/8 or fe80::/10, or an address".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits(networks: &[&str], peer: &str) -> bool {
+        let networks: Vec<_> = networks.iter().map(|text| network(text).unwrap()).collect();
+        AllowList::new(&networks).admits(&peer.parse().unwrap())
+    }
+
+    #[test]
+    fn those_in_a_network_are_admitted_and_others_are_not() {
+        for (networks, peer, expected) in [
+            (&[][..], "203.0.113.9:1", true),
+            (&["10.0.0.0/8"], "10.255.0.1:1", true),
+            (&["10.0.0.0/8"], "11.0.0.1:1", false),
+            (&["10.1.2.3/8"], "10.9.9.9:1", true),
+            (&["192.0.2.7"], "192.0.2.7:1", true),
+            (&["192.0.2.7"], "192.0.2.8:1", false),
+            (&["192.0.2.7", "::1"], "[::1]:1", true),
+            (&["10.0.0.0/8"], "[::ffff:10.0.0.1]:1", true),
+            (&["10.0.0.0/8"], "[::1]:1", false),
+            (&["fe80::/10"], "[fe80::1%2]:1", true),
+            (&["0.0.0.0/0"], "[::1]:1", false),
+            (&["10.0.0.0/8"], "unix:/run/echo", true),
+        ] {
+            assert_eq!(admits(networks, peer), expected, "{networks:?} {peer}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "host",
+            "10.0.0.0/8/8",
+            "::/129",
+        ] {
+            assert!(network(text).is_err(), "{text}");
+        }
+    }
+}
