@@ -101,6 +101,7 @@ impl Reactor {
             remote_capacity: 1024,
             busy_poll: Duration::ZERO,
             memory_budget: None,
+            shuffle: None,
         }
     }
 
@@ -306,8 +307,8 @@ impl Reactor {
     fn run_ready(&self) -> usize {
         let inner = self.inner();
         let mut tasks = 0;
-        for _ in 0..inner.tasks.runnable() {
-            let Some(id) = inner.tasks.next_runnable() else {
+        for left in (1..=inner.tasks.runnable()).rev() {
+            let Some(id) = inner.tasks.next_runnable(left) else {
                 break;
             };
             if Some(id) == self.root {
@@ -356,6 +357,7 @@ pub struct Builder {
     remote_capacity: usize,
     busy_poll: Duration,
     memory_budget: Option<usize>,
+    shuffle: Option<u64>,
 }
 
 impl Builder {
@@ -401,6 +403,15 @@ impl Builder {
     /// any more holds up those behind it.
     pub fn memory_budget(mut self, bytes: usize) -> Builder {
         self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Runs tasks that are ready together in an order that `seed` decides.
+    ///
+    /// For tests: what holds in any order does not depend on ours.
+    #[doc(hidden)]
+    pub fn shuffle(mut self, seed: u64) -> Builder {
+        self.shuffle = Some(seed);
         self
     }
 
@@ -453,6 +464,9 @@ impl Builder {
             turn_began: Cell::new(None),
             closed: Cell::new(false),
         };
+        if let Some(seed) = self.shuffle {
+            inner.tasks.shuffle(seed);
+        }
         Ok(Reactor {
             poll,
             events: Events::with_capacity(EVENTS),

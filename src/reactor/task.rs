@@ -162,6 +162,8 @@ pub(crate) struct TaskTable {
     runnable: RefCell<VecDeque<TaskId>>,
     running: Cell<Option<Running>>,
     ready: Arc<ReadySender>,
+    /// Tests have tasks run in an order that nobody could count on.
+    shuffle: Cell<Option<u64>>,
 }
 
 /// The task that is being polled, and what its waker is made of.
@@ -180,7 +182,14 @@ impl TaskTable {
             runnable: RefCell::default(),
             running: Cell::new(None),
             ready,
+            shuffle: Cell::new(None),
         }
+    }
+
+    /// Has tasks that are ready together run in an order that `seed` decides.
+    pub(crate) fn shuffle(&self, seed: u64) {
+        // Zero would stay zero.
+        self.shuffle.set(Some(seed | 1));
     }
 
     /// The task that is being polled, if `waker` is its own.
@@ -235,9 +244,18 @@ impl TaskTable {
         self.runnable.borrow().len()
     }
 
-    /// The next one.
-    pub(crate) fn next_runnable(&self) -> Option<TaskId> {
-        self.runnable.borrow_mut().pop_front()
+    /// The next one; of the first `candidates` of them, if the order is shuffled.
+    pub(crate) fn next_runnable(&self, candidates: usize) -> Option<TaskId> {
+        let mut runnable = self.runnable.borrow_mut();
+        if let Some(state) = self.shuffle.get() {
+            let state = xorshift(state);
+            self.shuffle.set(Some(state));
+            let candidates = candidates.min(runnable.len()).max(1);
+            if !runnable.is_empty() {
+                runnable.swap(0, (state % candidates as u64) as usize);
+            }
+        }
+        runnable.pop_front()
     }
 
     /// How many tasks have not ended yet.
@@ -349,6 +367,15 @@ impl TaskTable {
         slot.header.set_polled();
         slot.task.take()
     }
+}
+
+/// Marsaglia's generator of 64 bits, with the shifts 13, 7 and 17 (Journal of
+/// Statistical Software 8, 2003).
+fn xorshift(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    state
 }
 
 /// Drops the future, then reports how the task ended.

@@ -16,6 +16,7 @@ mod bytes;
 mod folder;
 pub(crate) mod network;
 mod peer_thread;
+pub(crate) mod proxy;
 mod sockets;
 pub(crate) mod strace;
 pub(crate) mod turns;
