@@ -223,8 +223,9 @@ const SERVE_NOTES: &str = "\
 There is no encryption and no authentication: listen beyond this host with care (see SECURITY.md).
 Sizes are as in 4096, 64KiB, 100MB; times as in 500ms, 30s, 5m, or none.
 Standard output gets one line `listening on ADDRESS` per listener; port 0 takes any free port.
-SIGTERM or SIGINT: accept no more, answer the frames in flight, and exit with 0, or with 1 if the
-drain timeout cut some; a second signal cuts them at once. SIGHUP is ignored.
+SIGTERM or SIGINT: accept no more, answer the frames in flight, say in a line how many connections
+finished, and exit with 0, or with 1 if the drain timeout cut some; a second signal cuts them at
+once. SIGHUP is ignored.
 RUST_LOG=info or debug tells more on standard error.
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
 

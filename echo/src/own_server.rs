@@ -89,7 +89,7 @@ fn run(
         let _ = bound.send(listener.address());
         serve(&handle, vec![listener], limits, stop).await
     });
-    served.map_err(ServeError::Reactor)?
+    served.map_err(ServeError::Reactor)?.map(drop)
 }
 
 fn join(thread: JoinHandle<Result<(), ServeError>>) -> Result<(), ServeError> {

@@ -61,17 +61,25 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     });
     // What is left of the connections goes with the reactor.
     drop(reactor);
-    served.map_err(ServeError::Reactor)?
+    let finished = served.map_err(ServeError::Reactor)??;
+    say(format_args!(
+        "stopped: connections finished: {finished}, cut: 0"
+    ));
+    Ok(())
 }
 
-/// Says where we listen. That nobody reads it is no reason to fail.
+/// Says where we listen.
 fn announce(listeners: &[Bound]) {
-    let mut out = io::stdout().lock();
     for bound in listeners {
-        let line = writeln!(out, "listening on {}", bound.address());
-        if let Err(error) = line.and_then(|()| out.flush()) {
-            log::info!("cannot write to standard output: {error}");
-        }
+        say(format_args!("listening on {}", bound.address()));
+    }
+}
+
+/// Prints a line, at once. That nobody reads it is no reason to fail.
+fn say(line: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        log::info!("cannot write to standard output: {error}");
     }
 }
 
@@ -148,7 +156,8 @@ pub(crate) struct Limits {
     pub(crate) drain: Limit,
 }
 
-/// Serves the listeners until the first request to stop, then drains.
+/// Serves the listeners until the first request to stop, then drains. Returns how
+/// many connections have finished by themselves since then.
 ///
 /// What is not finished when this returns must be cut, by dropping the reactor.
 pub(crate) async fn serve(
@@ -156,7 +165,7 @@ pub(crate) async fn serve(
     listeners: Vec<Bound>,
     limits: Limits,
     stop: &StopRequests,
-) -> Result<(), ServeError> {
+) -> Result<usize, ServeError> {
     let server = Rc::new(Server {
         handle: handle.clone(),
         allow: limits.allow,
@@ -246,7 +255,7 @@ impl Server {
     }
 
     /// Lets the connections finish, for as long as the limit allows.
-    async fn drain(&self, limit: Limit, stop: &StopRequests) -> Result<(), ServeError> {
+    async fn drain(&self, limit: Limit, stop: &StopRequests) -> Result<usize, ServeError> {
         let roster = &self.roster;
         let open = roster.open();
         log::info!("stopping: {open} connections are open");
@@ -256,10 +265,10 @@ impl Server {
         let cut = roster.unsettled();
         let finished = open - cut;
         match end {
-            Ok(Either::Left(_)) => Ok(()),
+            Ok(Either::Left(_)) => Ok(finished),
             Ok(Either::Right(_)) => Err(ServeError::Hurried { finished, cut }),
             // All is answered; some peers only have not closed their end yet.
-            Err(_) if cut == 0 => Ok(()),
+            Err(_) if cut == 0 => Ok(finished),
             Err(_) => Err(ServeError::DrainTimeout {
                 limit,
                 finished,

@@ -39,6 +39,10 @@ fn a_frame_half_sent_is_answered_and_idle_connections_close_at_once() {
     let finished = server.process.finish();
     finished.assert_code(0);
     assert!(finished.stderr.is_empty(), "{finished:?}");
+    assert_eq!(
+        finished.stdout,
+        ["stopped: connections finished: 3, cut: 0"]
+    );
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Buffer {
         if filled < self.bytes.len() || filled == self.len {
             return Ok(());
         }
-        let target = self.len.min(filled + STEP);
+        let target = self.len.min(filled + filled.clamp(PAGE, STEP));
         if target > self.bytes.capacity() {
             let capacity = self.len.min((AHEAD * filled).max(FIRST));
             self.pool.make_room_for(capacity);
@@ -74,14 +74,18 @@ impl Drop for Buffer {
     }
 }
 
-/// What a frame is given at first, in bytes.
+/// What is reserved for a frame at first, in bytes.
 const FIRST: usize = 64 * 1024;
+
+/// What of that is touched at first: a peer that has sent next to nothing costs
+/// next to nothing. From there on, it is about twice what has arrived.
+const PAGE: usize = 4 * 1024;
 
 /// How many times what has arrived is reserved. What had arrived may have to be
 /// moved then, so not too seldom and not too often.
 const AHEAD: usize = 8;
 
-/// How much of it is touched at once: about what a task receives in a turn.
+/// How much is touched at once: about what a task receives in a turn.
 const STEP: usize = 256 * 1024;
 
 #[cfg(test)]
@@ -97,7 +101,7 @@ mod tests {
             let (before, capacity) = (buffer.len(), buffer.bytes.capacity());
             buffer.grow_beyond(before).unwrap();
             assert!(buffer.len() > before);
-            assert!(buffer.len() - before <= STEP);
+            assert!(buffer.len() - before <= before.clamp(PAGE, STEP));
             assert!(buffer.bytes.capacity() <= (AHEAD * before).max(FIRST));
             moves += usize::from(buffer.bytes.capacity() != capacity);
         }

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process;
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,17 +83,21 @@ pub(crate) fn complete<F: Future>(future: F) -> F::Output {
     panic!("still waiting after {POLLS} polls, and nobody to wake it");
 }
 
-/// Ends the process, once, if it has not ended by itself: a turn that never
+/// Ends the process if nothing of this is called for long: a turn that never
 /// returns leaves no other way.
 fn watch() {
-    static STARTED: Once = Once::new();
-    STARTED.call_once(|| {
-        thread::spawn(|| {
-            thread::sleep(3 * DEADLINE);
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_first = last().replace(Instant::now()).is_none();
+    if is_first {
+        thread::spawn(move || {
+            while last().is_some_and(|last| last.elapsed() < 3 * DEADLINE) {
+                thread::sleep(DEADLINE);
+            }
             eprintln!("a turn never ends");
             process::abort();
         });
-    });
+    }
 }
 
 /// How long a turn waits before the deadline is looked at.
