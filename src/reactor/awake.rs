@@ -7,32 +7,33 @@
 //! The order that makes this sound: a waker first pushes its work, then calls
 //! [`AwakeFlag::notify`]; the loop first calls [`AwakeFlag::take_notified`], then
 //! drains the work. Both are read-modify-write operations on one atomic, so
-//! either the loop sees the work in this drain, or it sees `NOTIFIED` when it
-//! next tries to park.
+//! either the loop sees the work in this drain, or it sees that it is notified
+//! when it next tries to park.
+
+mod state;
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire};
 
 use mio::{Registry, Token, Waker};
 
-/// Parked in `poll`, or about to be: the next notification must write.
-const IDLE: u8 = 0;
-/// Running, and nothing new since the work was last drained.
-const AWAKE: u8 = 1;
-/// Running or on its way back, with new work pending: nothing to write.
-const NOTIFIED: u8 = 2;
+use state::State;
+
+/// Where `state` takes its atomics from.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
+}
 
 /// The flag and the eventfd behind it; shared with every waker.
 #[derive(Debug)]
 pub(crate) struct AwakeFlag {
-    state: AtomicU8,
+    state: State,
     eventfd: Waker,
 }
 
 impl AwakeFlag {
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<AwakeFlag> {
         Ok(AwakeFlag {
-            state: AtomicU8::new(NOTIFIED),
+            state: State::notified(),
             eventfd: Waker::new(registry, token)?,
         })
     }
@@ -41,7 +42,7 @@ impl AwakeFlag {
     ///
     /// Call it after the work is where the loop will find it.
     pub(crate) fn notify(&self) {
-        if self.state.swap(NOTIFIED, AcqRel) == IDLE
+        if self.state.notify()
             && let Err(error) = self.eventfd.wake()
         {
             // Only a closed eventfd gets here, and it lives as long as we do.
@@ -52,37 +53,30 @@ impl AwakeFlag {
     /// Ends the reactor's sleep, if it is asleep, for work that it looks for in
     /// any case when it is not. Only the reactor's thread may call this.
     pub(crate) fn notify_if_idle(&self) {
-        if self.state.load(Acquire) == IDLE {
+        if self.state.is_idle() {
             self.notify();
         }
     }
 
-    /// Enters the state, or stays in it, in which a notification writes.
-    ///
-    /// Returns `false` if work was announced since the last drain; the loop
-    /// must then not sleep.
+    /// See [`State::try_idle`].
     #[must_use]
     pub(crate) fn try_idle(&self) -> bool {
-        match self.state.compare_exchange(AWAKE, IDLE, AcqRel, Acquire) {
-            Ok(_) => true,
-            Err(state) => state == IDLE,
-        }
+        self.state.try_idle()
     }
 
-    /// Not asleep, or no longer: notifications need not write.
+    /// See [`State::leave_idle`].
     pub(crate) fn leave_idle(&self) {
-        // If it is notified already, that stands.
-        let _ = self.state.compare_exchange(IDLE, AWAKE, AcqRel, Acquire);
+        self.state.leave_idle();
     }
 
-    /// Whether work was announced since the last drain.
+    /// See [`State::is_notified`].
     pub(crate) fn is_notified(&self) -> bool {
-        self.state.load(Acquire) == NOTIFIED
+        self.state.is_notified()
     }
 
-    /// About to drain the work announced so far; tells whether there is any.
+    /// See [`State::take_notified`].
     pub(crate) fn take_notified(&self) -> bool {
-        self.state.swap(AWAKE, AcqRel) == NOTIFIED
+        self.state.take_notified()
     }
 }
 
