@@ -225,7 +225,7 @@ impl FrameWriter {
     /// Sees to it that there is a block, unless the budget is spent.
     fn take_block(&mut self) -> bool {
         if self.fed.is_none() {
-            self.fed = self.half.try_block().map(|block| Fed {
+            self.fed = self.half.reactor().pool.try_block().map(|block| Fed {
                 block,
                 sent: 0,
                 end: 0,

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -22,7 +22,7 @@ use super::scheduled_io::ScheduledIo;
 use super::spin;
 use super::task::{ReadyReceiver, TaskId, TaskTable};
 use super::timer::{Elapsed, Sleep, Timers};
-use crate::pool::Pool;
+use crate::pool::{Buffer, Pool, Ticket};
 
 /// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
 ///
@@ -211,6 +211,27 @@ impl Inner {
             ));
         }
         Ok(())
+    }
+
+    /// Lends a buffer of the shared memory for a frame of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the task would have to wait for a reactor that is gone.
+    pub(crate) fn poll_buffer(
+        &self,
+        context: &Context<'_>,
+        ticket: &mut Option<Ticket>,
+        len: usize,
+    ) -> Poll<io::Result<Buffer>> {
+        let lent = self.pool.poll_buffer(context, ticket, len);
+        if lent.is_pending()
+            && let Err(error) = self.ensure_open()
+        {
+            *ticket = None;
+            return Poll::Ready(Err(error));
+        }
+        lent.map(Ok)
     }
 
     /// The time, as it was when somebody first asked in this turn: cheaper than

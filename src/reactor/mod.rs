@@ -8,6 +8,7 @@
 
 mod awake;
 mod budget;
+mod builder;
 mod handle;
 mod join;
 mod parked;
@@ -18,23 +19,19 @@ mod spin;
 mod task;
 mod timer;
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Token};
 
-use crate::pool::{LEAST_BUDGET, Pool};
-
 pub(crate) use budget::LIMIT;
+pub use builder::Builder;
 pub use handle::Handle;
 pub(crate) use handle::Inner;
 pub use join::{JoinError, JoinHandle, Panic};
@@ -43,11 +40,9 @@ pub use remote::{Remote, RemoteSpawnError};
 pub(crate) use scheduled_io::{Direction, ScheduledIo};
 pub use timer::{Elapsed, Sleep};
 
-use awake::AwakeFlag;
-use budget::Budget;
 use remote::Job;
 use spin::Spin;
-use task::{TaskId, TaskTable};
+use task::TaskId;
 
 /// Runs tasks and waits for their sockets, on one thread.
 ///
@@ -97,12 +92,7 @@ impl Reactor {
 
     /// Settings for a reactor that is to differ from the default.
     pub fn builder() -> Builder {
-        Builder {
-            remote_capacity: 1024,
-            busy_poll: Duration::ZERO,
-            memory_budget: None,
-            shuffle: None,
-        }
+        Builder::new()
     }
 
     /// The means to spawn tasks and to open sockets on this reactor.
@@ -347,137 +337,6 @@ impl Drop for Reactor {
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner().fmt_as("Reactor", f)
-    }
-}
-
-/// Settings of a [`Reactor`]; made by [`Reactor::builder`].
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder {
-    remote_capacity: usize,
-    busy_poll: Duration,
-    memory_budget: Option<usize>,
-    shuffle: Option<u64>,
-}
-
-impl Builder {
-    /// How many closures [`Remote::spawn`] may have waiting at once, 1024 by
-    /// default; the queue of them takes 24 bytes each from the start.
-    pub fn remote_capacity(mut self, closures: usize) -> Builder {
-        self.remote_capacity = closures;
-        self
-    }
-
-    /// For how long to keep polling before going to sleep; not at all by
-    /// default.
-    ///
-    /// A thread that sleeps in the kernel takes tens of microseconds to wake.
-    /// With 50 µs here, say, a peer that answers within that time is answered
-    /// without a sleep in between. It costs a whole core while traffic is that
-    /// close, and next to nothing otherwise: waits that are longer shorten the
-    /// polling, down to none, until traffic is close again.
-    ///
-    /// Deadlines are met to some microseconds rather than to a millisecond, as
-    /// the last 2 ms before one are polled as well. TCP sockets also get this
-    /// time as their `SO_BUSY_POLL`, where that is permitted: it has the kernel
-    /// poll the network card.
-    pub fn busy_poll(mut self, most: Duration) -> Builder {
-        self.busy_poll = most;
-        self
-    }
-
-    /// The most memory, in bytes, that the connections of this reactor may use
-    /// for what they have received and not yet handed over, and for answers
-    /// that are gathered; no bound by default.
-    ///
-    /// A [`FrameReader`](crate::FrameReader) that finds it spent waits its turn,
-    /// in order of arrival. A frame of more than three quarters of it can never
-    /// be read by [`next`](crate::FrameReader::next): that is an error. Buffers
-    /// that the caller brings don't count, and never wait.
-    ///
-    /// A frame takes its room at once and keeps it until the next call of its
-    /// reader, so memory alone makes nobody wait in a circle. A program still can:
-    /// a task that keeps a frame of one reader while it waits for a frame of
-    /// another needs room for both, and two ends of a connection on one reactor
-    /// share its budget. A future of `next` that waits, is kept and is not polled
-    /// any more holds up those behind it.
-    pub fn memory_budget(mut self, bytes: usize) -> Builder {
-        self.memory_budget = Some(bytes);
-        self
-    }
-
-    /// Runs tasks that are ready together in an order that `seed` decides.
-    ///
-    /// For tests: what holds in any order does not depend on ours.
-    #[doc(hidden)]
-    pub fn shuffle(mut self, seed: u64) -> Builder {
-        self.shuffle = Some(seed);
-        self
-    }
-
-    /// Makes the reactor.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reactor::new`]; [`io::ErrorKind::InvalidInput`] for a memory budget
-    /// below 128 KiB.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # fn main() -> std::io::Result<()> {
-    /// let reactor = readinto::Reactor::builder()
-    ///     .busy_poll(Duration::from_micros(50))
-    ///     .memory_budget(64 << 20)
-    ///     .build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn build(self) -> io::Result<Reactor> {
-        if let Some(budget) = self.memory_budget
-            && budget < LEAST_BUDGET
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a memory budget of {budget} bytes, the least is {LEAST_BUDGET}"),
-            ));
-        }
-        let poll = mio::Poll::new()?;
-        let awake = Arc::new(AwakeFlag::new(poll.registry(), WAKE_TOKEN)?);
-        let (remote, jobs) = remote::remote(awake.clone(), self.remote_capacity);
-        let (ready_sender, ready) = task::ready_queue(awake.clone());
-        let inner = Inner {
-            registry: poll.registry().try_clone()?,
-            awake,
-            ios: RefCell::default(),
-            timers: RefCell::default(),
-            tasks: TaskTable::new(ready_sender),
-            ready,
-            root_ready: Cell::new(false),
-            budget: Budget::default(),
-            spent: RefCell::default(),
-            pool: Pool::new(self.memory_budget),
-            busy_poll: self.busy_poll,
-            remote,
-            turn_began: Cell::new(None),
-            closed: Cell::new(false),
-        };
-        if let Some(seed) = self.shuffle {
-            inner.tasks.shuffle(seed);
-        }
-        Ok(Reactor {
-            poll,
-            events: Events::with_capacity(EVENTS),
-            spin: Spin::new(self.busy_poll),
-            jobs,
-            handle: Handle {
-                inner: Rc::new(inner),
-            },
-            root: None,
-            turns: 0,
-        })
     }
 }
 

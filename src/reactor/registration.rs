@@ -10,7 +10,6 @@ use mio::{Interest, Token};
 
 use super::Inner;
 use super::scheduled_io::{Direction, ScheduledIo};
-use crate::pool::{Buffer, Ticket};
 
 /// Owns `source` and its registration, once and for both directions.
 pub(crate) struct Registration<S: AsFd> {
@@ -52,27 +51,6 @@ impl<S: AsFd> Registration<S> {
 
     pub(crate) fn inner(&self) -> &Rc<Inner> {
         &self.inner
-    }
-
-    /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if the task would have to wait for a reactor that is gone.
-    pub(crate) fn poll_buffer(
-        &self,
-        context: &Context<'_>,
-        ticket: &mut Option<Ticket>,
-        len: usize,
-    ) -> Poll<io::Result<Buffer>> {
-        let lent = self.inner.pool.poll_buffer(context, ticket, len);
-        if lent.is_pending()
-            && let Err(error) = self.inner.ensure_open()
-        {
-            *ticket = None;
-            return Poll::Ready(Err(error));
-        }
-        lent.map(Ok)
     }
 
     /// Whether a system call in this direction is worth making.

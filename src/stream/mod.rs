@@ -17,11 +17,9 @@ use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use socket2::{SockRef, Socket};
 
-use crate::pool::{Block, Buffer, Pool, Ticket};
 use crate::reactor::{Inner, Registration};
 
 pub use address::{Address, AddressError};
@@ -258,27 +256,6 @@ impl ReadHalf {
     pub(crate) fn reactor(&self) -> &Rc<Inner> {
         self.connection.registration.inner()
     }
-
-    /// The memory that all connections of the reactor share.
-    pub(crate) fn pool(&self) -> &Rc<Pool> {
-        &self.reactor().pool
-    }
-
-    /// Lends a buffer of the reactor's memory for a frame of `len` bytes.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if it would have to wait for a reactor that is gone.
-    pub(crate) fn poll_buffer(
-        &self,
-        context: &Context<'_>,
-        ticket: &mut Option<Ticket>,
-        len: usize,
-    ) -> Poll<io::Result<Buffer>> {
-        self.connection
-            .registration
-            .poll_buffer(context, ticket, len)
-    }
 }
 
 impl fmt::Debug for ReadHalf {
@@ -341,11 +318,6 @@ impl WriteHalf {
     /// The reactor that it belongs to.
     pub(crate) fn reactor(&self) -> &Rc<Inner> {
         self.connection.registration.inner()
-    }
-
-    /// Lends a block of the reactor's memory, unless there is none.
-    pub(crate) fn try_block(&self) -> Option<Block> {
-        self.reactor().pool.try_block()
     }
 
     /// How many bytes the kernel has taken so far.

@@ -212,16 +212,16 @@ impl FrameReader {
     /// Reads the payload into a buffer of its own, which grows as it arrives.
     fn poll_buffer(&mut self, context: &Context<'_>, len: usize) -> Poll<Result<(), FrameError>> {
         if self.buffer.is_none() {
-            if len > self.half.pool().longest() {
-                return Poll::Ready(Err(FrameError::OverBudget {
-                    len,
-                    longest: self.half.pool().longest(),
-                }));
+            let pool = &self.half.reactor().pool;
+            let longest = pool.longest();
+            if len > longest {
+                return Poll::Ready(Err(FrameError::OverBudget { len, longest }));
             }
-            if self.half.pool().wants_proof(len) {
+            if pool.wants_proof(len) {
                 ready!(self.poll_until_ahead(context, BLOCK))?;
             }
-            let lent = ready!(self.half.poll_buffer(context, &mut self.ticket, len));
+            let reactor = self.half.reactor();
+            let lent = ready!(reactor.poll_buffer(context, &mut self.ticket, len));
             self.buffer = Some(lent.map_err(FrameError::Io)?);
         }
         let (Some(payload), Some(buffer)) = (&mut self.payload, &mut self.buffer) else {
