@@ -27,7 +27,7 @@ use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use readinto::{Handle, Reactor};
 
@@ -45,10 +45,20 @@ pub(crate) fn run<T>(test: impl AsyncFnOnce(Handle) -> T) -> T {
     let mut reactor = Reactor::new().expect("a reactor");
     let handle = reactor.handle();
     let future = test(handle.clone());
-    reactor
+    let start = Instant::now();
+    let done = reactor
         .block_on(handle.timeout(DEADLINE, future))
         .expect("the kernel's poll works")
-        .unwrap_or_else(|elapsed| panic!("the test is stuck: {elapsed}"))
+        .unwrap_or_else(|elapsed| panic!("the test is stuck: {elapsed}"));
+    assert_woken(start);
+    done
+}
+
+/// Fails if it was the deadline that woke a test: its future is polled then, and
+/// finds what nobody has told it of.
+#[track_caller]
+pub(crate) fn assert_woken(start: Instant) {
+    assert!(start.elapsed() < DEADLINE, "a wake-up was lost");
 }
 
 /// Runs `test` once for each kind of socket, as [`run`] does.

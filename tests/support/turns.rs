@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use readinto::{Reactor, Turn};
 
-use super::DEADLINE;
+use super::{DEADLINE, assert_woken};
 
 /// Runs turns until `done`, and returns how many it took.
 #[track_caller]
@@ -32,10 +32,13 @@ pub(crate) fn turn_until(reactor: &mut Reactor, mut done: impl FnMut() -> bool) 
 pub(crate) fn drive<F: Future>(reactor: &mut Reactor, future: F) -> F::Output {
     watch();
     let handle = reactor.handle();
-    reactor
+    let start = Instant::now();
+    let done = reactor
         .block_on(handle.timeout(DEADLINE, future))
         .expect("the kernel's poll works")
-        .expect("done before the deadline")
+        .expect("done before the deadline");
+    assert_woken(start);
+    done
 }
 
 /// Runs one turn that does not wait.
