@@ -58,6 +58,12 @@
 //! is too slow, [`Builder::busy_poll`] has the reactor look again for a while
 //! before it sleeps.
 //!
+//! # An orderly end
+//!
+//! A [`Drain`] tells connections to finish, and waits until they have: a
+//! [`FrameReader`] that follows one returns the frames that have arrived, and then
+//! the end.
+//!
 //! # Example
 //!
 //! ```
@@ -92,11 +98,13 @@
 
 #![forbid(unsafe_code)]
 
+mod drain;
 mod frame;
 mod pool;
 mod reactor;
 mod stream;
 
+pub use drain::{Drain, DrainGuard};
 pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, TimeLimit, WriteFrame};
 pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,

@@ -4,18 +4,15 @@
 //! connection and no other, with one line in the log.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
-use std::net::Shutdown;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use log::Level;
-use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream, TimeLimit};
+use readinto::{
+    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream, TimeLimit,
+};
 
 use crate::limit::Limit;
-use crate::roster::Place;
 use crate::throttle::Throttle;
 
 /// What a connection allows its peer.
@@ -32,21 +29,16 @@ pub(crate) struct FrameLimits {
 }
 
 /// A connection that is being served.
-///
-/// One that is dropped before its end is reset, so that the peer can't take
-/// what it has got for all there is.
 pub(crate) struct Connection {
     handle: Handle,
     number: u64,
-    peer: Address,
-    limits: Rc<FrameLimits>,
-    place: Place,
+    drain: Drain,
+    guard: DrainGuard,
     throttle: Rc<Throttle>,
     reader: FrameReader,
     writer: FrameWriter,
     frames: u64,
     bytes: u64,
-    reset_on_drop: bool,
 }
 
 impl Connection {
@@ -54,27 +46,29 @@ impl Connection {
         handle: Handle,
         stream: Stream,
         number: u64,
-        limits: Rc<FrameLimits>,
-        place: Place,
+        limits: &FrameLimits,
+        drain: Drain,
         throttle: Rc<Throttle>,
     ) -> Connection {
-        let peer = stream.peer_address();
         let (read, write) = stream.split();
-        Connection {
+        let connection = Connection {
             handle,
             number,
-            peer,
-            place,
+            guard: drain.enter(),
             throttle,
             reader: FrameReader::new(read, limits.prefix, limits.max_frame)
                 .idle_timeout(limits.idle.duration())
-                .frame_timeout(limits.frame.duration()),
+                .frame_timeout(limits.frame.duration())
+                .drain(&drain),
             writer: FrameWriter::new(write, limits.prefix).stall_timeout(limits.stall.duration()),
-            limits,
+            drain,
             frames: 0,
             bytes: 0,
-            reset_on_drop: true,
-        }
+        };
+        // Whatever cuts it short, the peer is not to take what it has got for all
+        // there is.
+        connection.reset_when_closed(true);
+        connection
     }
 
     /// Serves it to its end.
@@ -88,98 +82,53 @@ impl Connection {
                     ..
                 }
                 | FrameError::OutOfMemory { .. },
-            ) => return,
+            ) => {}
             Ok(End::Drained) | Err(FrameError::TooLarge { .. } | FrameError::OverBudget { .. }) => {
+                self.reset_when_closed(false);
                 self.linger().await;
             }
-            _ => {}
+            _ => self.reset_when_closed(false),
         }
-        self.reset_on_drop = false;
     }
 
     async fn echo_frames(&mut self) -> Result<End, FrameError> {
-        let Connection {
-            limits,
-            place,
-            reader,
-            writer,
-            ..
-        } = self;
-        let mut drain_begun = pin!(place.drain_begun());
         let mut answered_in_drain = false;
-        // How much of what had arrived when the drain was noticed is left.
-        // Without this bound, a busy peer could put off the end for ever.
-        let mut owed = None;
-        loop {
-            if place.is_draining() {
-                let owed = *owed.get_or_insert_with(|| bytes_waiting(reader));
-                if owed == 0 {
-                    writer.flush().await?;
-                    return Ok(match answered_in_drain {
-                        true => End::Drained,
-                        false => End::IdleAtDrain,
-                    });
-                }
-            }
-
-            let header = reader.next_len();
-            let header = if place.is_draining() {
-                header.await
-            } else {
-                match select(pin!(header), &mut drain_begun).await {
-                    Either::Left((header, _)) => header,
-                    Either::Right(_) => continue,
-                }
-            };
-            let Some(len) = header? else {
-                return Ok(End::PeerEnded);
-            };
-            let len = len as u64;
-            let payload = reader.next().await?.unwrap_or_default();
-            writer.feed(payload).await?;
+        while let Some(payload) = self.reader.next().await? {
+            let len = payload.len() as u64;
+            self.writer.feed(payload).await?;
             // A burst is answered at once.
-            if !reader.is_next_ready() {
-                writer.flush().await?;
+            if !self.reader.is_next_ready() {
+                self.writer.flush().await?;
             }
-
             self.frames += 1;
             self.bytes += len;
-            answered_in_drain = place.is_draining();
-            if let Some(owed) = &mut owed {
-                *owed = u64::saturating_sub(*owed, limits.prefix.size() as u64 + len);
-            }
+            answered_in_drain = self.drain.has_begun();
         }
+        Ok(match (self.reader.is_drained(), answered_in_drain) {
+            (false, _) => End::PeerEnded,
+            (true, false) => End::IdleAtDrain,
+            (true, true) => End::Drained,
+        })
     }
 
     /// Ends our side, and waits until the peer has seen it.
     ///
     /// Closing a socket that has unread bytes, or gets some later, resets the
     /// connection, and answers that are still on their way are lost.
-    async fn linger(&mut self) {
-        self.place.settle();
-        let socket = self.writer.get_ref().socket();
-        if socket.shutdown(Shutdown::Write).is_err() {
-            return;
+    async fn linger(self) {
+        self.guard.settle();
+        if self.writer.into_inner().shutdown_write().is_ok() {
+            // If it takes longer, the peer has had its chance.
+            let rest = self.reader.discard_rest();
+            let _ = self.handle.timeout(LINGER, rest).await;
         }
-        let peer_ends = async {
-            let mut discarded = vec![0; LINGER_CHUNK];
-            loop {
-                for _ in 0..LINGER_CHUNKS_AT_ONCE {
-                    // A reader that has refused a frame reads no more, so this
-                    // goes past it, and by the clock.
-                    match (&*socket).read(&mut discarded) {
-                        Ok(0) => return,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(_) => return,
-                    }
-                }
-                self.handle.sleep(LINGER_STEP).await;
-            }
-        };
-        // If it takes longer, the peer has had its chance.
-        let _ = self.handle.timeout(LINGER, peer_ends).await;
+    }
+
+    fn reset_when_closed(&self, reset: bool) {
+        let socket = self.reader.get_ref().socket();
+        if let Err(error) = socket.set_linger(reset.then_some(Duration::ZERO)) {
+            log::debug!("connection {}: cannot set SO_LINGER: {error}", self.number);
+        }
     }
 
     fn log(&self, end: &Result<End, FrameError>) {
@@ -198,23 +147,12 @@ impl Connection {
             format_args!(
                 "closed connection {} from {} after {} frames, {} bytes: {}",
                 self.number,
-                self.peer,
+                self.reader.get_ref().peer_address(),
                 self.frames,
                 self.bytes,
                 Reason(end)
             ),
         );
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.reset_on_drop {
-            let socket = self.writer.get_ref().socket();
-            if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
-                log::debug!("cannot reset the connection from {}: {error}", self.peer);
-            }
-        }
     }
 }
 
@@ -268,15 +206,5 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// How much has arrived that is not answered yet.
-fn bytes_waiting(reader: &FrameReader) -> u64 {
-    let in_kernel = rustix::io::ioctl_fionread(&*reader.get_ref().socket());
-    reader.buffered() as u64 + in_kernel.unwrap_or(0)
-}
-
 /// How long a peer may take to see that we have ended our side.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_STEP: Duration = Duration::from_millis(10);
-const LINGER_CHUNK: usize = 16 * 1024;
-/// Enough to keep up with an ordinary peer, and no more than its share.
-const LINGER_CHUNKS_AT_ONCE: usize = 64;

@@ -15,7 +15,6 @@ mod pattern;
 mod progress;
 mod report;
 mod resources;
-mod roster;
 mod serve;
 mod signals;
 mod throttle;

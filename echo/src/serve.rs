@@ -13,13 +13,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select, select_all};
 use log::Level;
 use nix::sys::stat::Mode;
-use readinto::{Address, Handle, JoinError, JoinHandle, Listener, Reactor, Stream};
+use readinto::{Address, Drain, Handle, JoinError, JoinHandle, Listener, Reactor, Stream};
 
 use crate::allow::AllowList;
 use crate::cli::ServeOptions;
 use crate::connection::{Connection, FrameLimits};
 use crate::limit::Limit;
-use crate::roster::Roster;
 use crate::signals::{self, StopRequests};
 use crate::throttle::Throttle;
 use crate::unix_path::{self, SocketFile};
@@ -169,9 +168,10 @@ pub(crate) async fn serve(
     let server = Rc::new(Server {
         handle: handle.clone(),
         allow: limits.allow,
-        roster: Roster::new(limits.max_connections),
+        drain: Drain::new(),
+        max_connections: limits.max_connections,
         throttle: Rc::default(),
-        frames: Rc::new(limits.frames),
+        frames: limits.frames,
         next_number: Cell::new(1),
     });
     let accepting: Vec<_> = listeners
@@ -198,9 +198,10 @@ pub(crate) async fn serve(
 struct Server {
     handle: Handle,
     allow: AllowList,
-    roster: Rc<Roster>,
+    drain: Drain,
+    max_connections: usize,
     throttle: Rc<Throttle>,
-    frames: Rc<FrameLimits>,
+    frames: FrameLimits,
     next_number: Cell<u64>,
 }
 
@@ -208,12 +209,12 @@ impl Server {
     /// Admits connections until the listener fails, and returns why.
     async fn accept_on(self: Rc<Self>, bound: Bound) -> ServeError {
         loop {
-            self.roster.room().await;
+            self.room().await;
             match bound.listener.accept().await {
                 Ok(stream) if !self.allow.admits(&stream.peer_address()) => self.refuse(stream),
                 Ok(stream) => {
                     // Another listener may have taken the last place.
-                    self.roster.room().await;
+                    self.room().await;
                     self.admit(stream);
                 }
                 Err(source) => {
@@ -224,6 +225,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Waits until there is room for one more connection.
+    async fn room(&self) {
+        self.drain.fewer_than(self.max_connections).await;
     }
 
     /// Ends a connection before a byte of it is read.
@@ -247,8 +253,8 @@ impl Server {
             self.handle.clone(),
             stream,
             number,
-            self.frames.clone(),
-            self.roster.enter(),
+            &self.frames,
+            self.drain.clone(),
             self.throttle.clone(),
         );
         drop(self.handle.spawn(connection.run()));
@@ -256,13 +262,12 @@ impl Server {
 
     /// Lets the connections finish, for as long as the limit allows.
     async fn drain(&self, limit: Limit, stop: &StopRequests) -> Result<usize, ServeError> {
-        let roster = &self.roster;
-        let open = roster.open();
+        let open = self.drain.active();
         log::info!("stopping: {open} connections are open");
-        roster.begin_drain();
-        let (empty, hurried) = (pin!(roster.empty()), pin!(stop.reached(2)));
-        let end = limit.bound(&self.handle, select(empty, hurried)).await;
-        let cut = roster.unsettled();
+        self.drain.begin();
+        let (done, hurried) = (pin!(self.drain.finished()), pin!(stop.reached(2)));
+        let end = limit.bound(&self.handle, select(done, hurried)).await;
+        let cut = self.drain.unsettled();
         let finished = open - cut;
         match end {
             Ok(Either::Left(_)) => Ok(finished),

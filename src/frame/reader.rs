@@ -1,6 +1,7 @@
 //! Frames in: a prefix, then its payload, with nothing lost in between.
 
 mod assembly;
+mod draining;
 mod time_limits;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use super::error::FrameError;
 use super::prefix::{MAX_PREFIX, Prefix};
 use crate::pool::{Buffer, Ticket};
 use crate::stream::ReadHalf;
+use draining::Draining;
 use time_limits::TimeLimits;
 
 /// Reads length-prefixed frames.
@@ -86,6 +88,7 @@ pub struct FrameReader {
     ended: u64,
     /// Boxed, since many have none.
     time_limits: Option<Box<TimeLimits>>,
+    draining: Option<Box<Draining>>,
 }
 
 struct Payload {
@@ -125,6 +128,7 @@ impl FrameReader {
             ticket: None,
             ended: 0,
             time_limits: None,
+            draining: None,
         }
     }
 
@@ -223,6 +227,7 @@ impl FrameReader {
     ///
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        self.notice_drain();
         let len = match self.whole_frame_ahead() {
             Some(len) => {
                 self.lend_from_ahead(len);

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, ready};
 use super::ReadHalf;
 use super::connection::Connection;
 use super::error::StreamError;
-use crate::pool::Block;
+use crate::pool::{BLOCK, Block};
+use crate::reactor::Direction;
 
 /// What was read ahead of demand, in a block that is held only while it is
 /// needed.
@@ -109,6 +110,24 @@ impl ReadHalf {
             wanted: most,
             source,
         })
+    }
+
+    /// Whether a read is worth a try.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.connection.registration.is_ready(Direction::Read)
+    }
+
+    /// Has the next read ask the kernel, whatever it said last.
+    pub(crate) fn look_again(&self) {
+        self.connection.registration.look_again(Direction::Read);
+    }
+
+    /// Reads and drops all that comes, until the end of the stream.
+    pub(crate) fn poll_discard(&mut self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.discard_ahead();
+        let mut discarded = [0; BLOCK];
+        while ready!(self.connection.poll_receive(context, &mut discarded, 1))? > 0 {}
+        Poll::Ready(Ok(()))
     }
 
     /// Drops what was read ahead, of a stream that leads nowhere.

@@ -13,7 +13,7 @@ impl FrameReader {
     /// The length of the next payload, if prefix and payload have been read
     /// ahead as a whole, and nothing of them is elsewhere.
     pub(super) fn whole_frame_ahead(&self) -> Option<usize> {
-        if self.payload.is_some() || self.header_filled > 0 {
+        if self.payload.is_some() || self.header_filled > 0 || self.is_drained() {
             return None;
         }
         let ahead = &self.half.ahead()[self.lent..];
@@ -28,13 +28,14 @@ impl FrameReader {
         self.half.consume_ahead(self.lent + self.prefix.size());
         self.lent = len;
         self.reads_ahead = true;
-        self.end_frame();
+        self.end_frame(len);
     }
 
-    /// The frame has been read to its end.
-    fn end_frame(&mut self) {
+    /// The frame, with a payload of `len` bytes, has been read to its end.
+    fn end_frame(&mut self, len: usize) {
         self.payload = None;
         self.ended += 1;
+        self.settle_debt(self.prefix.size() + len);
     }
 
     /// Ends the loan of the last payload.
@@ -90,28 +91,19 @@ impl FrameReader {
         if let Some(payload) = &self.payload {
             return Poll::Ready(Ok(Some(payload.len)));
         }
+        self.notice_drain();
+        if self.is_drained() {
+            return Poll::Ready(Ok(None));
+        }
         let announced = loop {
             if let Some(announced) = self.take_prefix() {
                 break announced;
             }
-            let missing = self.prefix.size() - self.header_filled;
-            let most = match self.reads_ahead {
-                true => BLOCK,
-                false => missing,
-            };
-            match ready!(self.half.poll_ahead(context, most))? {
-                Some(0) => return Poll::Ready(self.ended_in_prefix()),
-                Some(_) => {}
-                None => {
-                    let header = &mut self.header[..self.prefix.size()];
-                    let filled = &mut self.header_filled;
-                    match ready!(self.half.poll_fill(context, header, filled)) {
-                        Err(StreamError::Eof { .. }) => {
-                            return Poll::Ready(self.ended_in_prefix());
-                        }
-                        filled => filled?,
-                    }
-                }
+            match self.poll_more_of_prefix(context) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(self.ended_in_prefix()),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => return self.poll_without_frame(context),
             }
         };
         let len = match usize::try_from(announced) {
@@ -137,6 +129,28 @@ impl FrameReader {
         Poll::Ready(Ok(Some(len)))
     }
 
+    /// Reads once for the prefix; `false` at the end of the stream.
+    fn poll_more_of_prefix(&mut self, context: &Context<'_>) -> Poll<Result<bool, StreamError>> {
+        let size = self.prefix.size();
+        let most = match self.reads_ahead {
+            true => BLOCK,
+            false => size - self.header_filled,
+        };
+        if let Some(count) = ready!(self.half.poll_ahead(context, most))? {
+            return Poll::Ready(Ok(count > 0));
+        }
+        // There is no block for it.
+        let header = &mut self.header[..size];
+        let filled = ready!(
+            self.half
+                .poll_fill(context, header, &mut self.header_filled)
+        );
+        Poll::Ready(match filled {
+            Err(StreamError::Eof { .. }) => Ok(false),
+            filled => filled.map(|()| true),
+        })
+    }
+
     pub(super) fn poll_payload_into(
         &mut self,
         context: &Context<'_>,
@@ -152,7 +166,7 @@ impl FrameReader {
         }
         payload.place = Place::Caller;
         ready!(self.half.poll_fill(context, buf, &mut payload.filled))?;
-        self.end_frame();
+        self.end_frame(buf.len());
         Poll::Ready(Ok(()))
     }
 
@@ -183,7 +197,7 @@ impl FrameReader {
         } else {
             ready!(self.poll_buffer(context, len))?;
         }
-        self.end_frame();
+        self.end_frame(len);
         Poll::Ready(Ok(Some(len)))
     }
 
