@@ -5,6 +5,7 @@ mod support;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -185,6 +186,51 @@ fn a_peer_that_takes_little_at_a_time_is_not_given_up() {
     });
 }
 
+/// One frame has all the room, and its peer sends no more of it, or takes none of
+/// the answer. It may, until another frame needs the room.
+#[test]
+fn a_frame_that_holds_memory_while_others_wait_is_given_up() {
+    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
+    let handle = reactor.handle();
+    for is_whole in [false, true] {
+        let (stream, slow) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+        let (read, write) = stream.split();
+        // So that the kernel can't take the answer for the peer.
+        write.socket().set_send_buffer_size(4096).unwrap();
+        let mut frames = FrameReader::new(read, Prefix::U32Be, MAX).shortage_timeout(SHORT);
+        let mut answers = FrameWriter::new(write, Prefix::U32Be).shortage_timeout(SHORT);
+        let frame = framed(Prefix::U32Be, &pattern(1, BUDGET / 2));
+        let part = if is_whole { frame.len() } else { BUDGET / 4 };
+        let echoing = handle.spawn(async move {
+            let payload = frames.next().await?.expect("a frame, not the end");
+            answers.write(payload).await
+        });
+        let sending = {
+            let (mut slow, frame) = (slow.try_clone().unwrap(), frame.clone());
+            peer_thread(move || slow.write_all(&frame[..part]).unwrap())
+        };
+        drive(&mut reactor, sending.join());
+        drive(&mut reactor, handle.sleep(4 * SHORT));
+        assert!(!echoing.is_finished(), "given up, and nobody waits");
+
+        let (stream, mut next) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+        let mut waiting = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
+        let sending = peer_thread(move || next.write_all(&frame).unwrap());
+        let served = drive(&mut reactor, async {
+            waiting.next().await.unwrap().map(<[u8]>::len)
+        });
+        assert_eq!(served, Some(BUDGET / 2));
+        drive(&mut reactor, sending.join());
+        let error = drive(&mut reactor, echoing).unwrap().unwrap_err();
+        let FrameError::TimedOut { limit, moved, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(limit, TimeLimit::Shortage);
+        assert!(moved > 0);
+        slow.shutdown(Shutdown::Both).unwrap();
+    }
+}
+
 /// A limit that does not pass wakes nobody: thousands of frames go by, and the
 /// timer that was armed for the first one is still the only one.
 #[test]
@@ -225,5 +271,7 @@ fn assert_timed_out(error: &FrameError, expected: TimeLimit, bytes: usize) {
     }
 }
 
+/// Room for one frame of half as many bytes, and not for two.
+const BUDGET: usize = 16 << 20;
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);

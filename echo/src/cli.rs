@@ -91,6 +91,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "TIME", default_value = "1m")]
     pub(crate) stall_timeout: Limit,
 
+    /// How long a frame may hold memory while others wait for some, under --memory-budget
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(crate) shortage_timeout: Limit,
+
     /// How long frames in flight have to finish after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) drain_timeout: Limit,

@@ -26,6 +26,8 @@ pub(crate) struct FrameLimits {
     pub(crate) frame: Limit,
     /// Without the peer's taking any of its answers.
     pub(crate) stall: Limit,
+    /// For a frame or its answer, while others wait for memory.
+    pub(crate) shortage: Limit,
 }
 
 /// A connection that is being served.
@@ -59,8 +61,11 @@ impl Connection {
             reader: FrameReader::new(read, limits.prefix, limits.max_frame)
                 .idle_timeout(limits.idle.duration())
                 .frame_timeout(limits.frame.duration())
+                .shortage_timeout(limits.shortage.duration())
                 .drain(&drain),
-            writer: FrameWriter::new(write, limits.prefix).stall_timeout(limits.stall.duration()),
+            writer: FrameWriter::new(write, limits.prefix)
+                .stall_timeout(limits.stall.duration())
+                .shortage_timeout(limits.shortage.duration()),
             drain,
             frames: 0,
             bytes: 0,
@@ -78,7 +83,7 @@ impl Connection {
         match end {
             Err(
                 FrameError::TimedOut {
-                    limit: TimeLimit::Stall,
+                    limit: TimeLimit::Stall | TimeLimit::Shortage,
                     ..
                 }
                 | FrameError::OutOfMemory { .. },
@@ -198,6 +203,7 @@ impl fmt::Display for Reason<'_> {
                 TimeLimit::Idle => "--idle-timeout",
                 TimeLimit::Frame => "--frame-timeout",
                 TimeLimit::Stall => "--stall-timeout",
+                TimeLimit::Shortage => "--shortage-timeout",
                 _ => return Ok(()),
             },
             _ => return Ok(()),

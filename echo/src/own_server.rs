@@ -34,6 +34,7 @@ impl OwnServer {
                 idle: Limit::NONE,
                 frame: Limit::NONE,
                 stall: Limit::NONE,
+                shortage: Limit::NONE,
             },
             max_connections: options.connections as usize,
             drain: Limit::NONE,

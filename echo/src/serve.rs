@@ -52,6 +52,7 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
                 idle: options.idle_timeout,
                 frame: options.frame_timeout,
                 stall: options.stall_timeout,
+                shortage: options.shortage_timeout,
             },
             max_connections: options.max_connections as usize,
             drain: options.drain_timeout,

@@ -90,9 +90,9 @@ pub enum FrameError {
     },
     /// The peer took longer than it was given.
     ///
-    /// A reader has lost nothing, and can go on: with a whole idle timeout, or
-    /// with what is left of the frame's, which is nothing. So can a flush, with a
-    /// whole stall timeout; a write that had begun has poisoned the stream.
+    /// A reader has lost nothing, and can go on: with what is left of a frame's
+    /// timeout, which is nothing, or with another whole time of the other limits.
+    /// So can a flush; a write that had begun has poisoned the stream.
     TimedOut {
         /// Which limit it was.
         limit: TimeLimit,
@@ -132,6 +132,10 @@ pub enum TimeLimit {
     /// For the peer to take one more byte:
     /// [`FrameWriter::stall_timeout`](super::FrameWriter::stall_timeout).
     Stall,
+    /// For a frame to arrive, or to leave, while others wait for memory:
+    /// [`FrameReader::shortage_timeout`](super::FrameReader::shortage_timeout),
+    /// [`FrameWriter::shortage_timeout`](super::FrameWriter::shortage_timeout).
+    Shortage,
 }
 
 impl fmt::Display for TimeLimit {
@@ -140,6 +144,7 @@ impl fmt::Display for TimeLimit {
             TimeLimit::Idle => "idle timeout",
             TimeLimit::Frame => "frame timeout",
             TimeLimit::Stall => "stall timeout",
+            TimeLimit::Shortage => "shortage timeout",
         })
     }
 }
@@ -183,6 +188,7 @@ impl fmt::Display for FrameError {
                     TimeLimit::Idle => "no next frame",
                     TimeLimit::Frame => "not all of a frame came, or found room,",
                     TimeLimit::Stall => "the peer took nothing more",
+                    TimeLimit::Shortage => "others waited for memory, and a frame was not done",
                 };
                 write!(f, "{what} within the {limit} of {after:?}")?;
                 match moved {

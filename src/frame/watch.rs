@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Inner, Sleep};
@@ -54,6 +54,39 @@ impl Watch {
             }
             self.alarm = None;
             if rings == Some(due) {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+/// A limit to how long a frame may take while others wait for memory.
+#[derive(Debug)]
+pub(super) struct Shortage {
+    pub(super) after: Duration,
+    watch: Watch,
+}
+
+impl Shortage {
+    pub(super) fn new(after: Duration) -> Shortage {
+        Shortage {
+            after,
+            watch: Watch::default(),
+        }
+    }
+
+    /// As [`Watch::poll_elapsed`], for a time in which nobody else waits for
+    /// memory does not count: then the wait begins anew.
+    pub(super) fn poll_elapsed(
+        &mut self,
+        reactor: &Rc<Inner>,
+        context: &mut Context<'_>,
+        mark: u64,
+    ) -> Poll<()> {
+        loop {
+            ready!(self.watch.poll_elapsed(reactor, context, mark, self.after));
+            self.watch = Watch::default();
+            if reactor.pool.is_short() {
                 return Poll::Ready(());
             }
         }

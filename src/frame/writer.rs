@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::{FrameError, TimeLimit};
 use super::prefix::Prefix;
-use super::watch::Watch;
+use super::watch::{Shortage, Watch};
 use crate::pool::{BLOCK, Block};
 use crate::stream::{Buffers, Gather, WriteHalf};
 
@@ -43,8 +43,11 @@ pub struct FrameWriter {
     half: WriteHalf,
     prefix: Prefix,
     fed: Option<Fed>,
+    /// How many times what there was to send has been taken by the kernel.
+    sendings: u64,
     /// Boxed, since many have none.
     stall: Option<Box<Stall>>,
+    shortage: Option<Box<Shortage>>,
 }
 
 /// How long the peer may take nothing, and what keeps that.
@@ -67,7 +70,9 @@ impl FrameWriter {
             half,
             prefix,
             fed: None,
+            sendings: 0,
             stall: None,
+            shortage: None,
         }
     }
 
@@ -96,6 +101,25 @@ impl FrameWriter {
             let watch = Watch::default();
             Box::new(Stall { after, watch })
         });
+        self
+    }
+
+    /// Gives up on a frame that has not left within this time while others wait
+    /// for memory, under a [budget](crate::Builder::memory_budget).
+    ///
+    /// For answers that are sent from memory under the budget, as the payloads that
+    /// [`FrameReader::next`](super::FrameReader::next) lends. Without it, or with
+    /// `None`, a few peers that take their answers slowly, or not at all, can keep
+    /// all the others waiting for as long as the
+    /// [stall timeout](FrameWriter::stall_timeout) allows, or longer. It is looked
+    /// at each time it has passed, so it may take up to twice as long.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader::shortage_timeout`](super::FrameReader::shortage_timeout).
+    #[must_use]
+    pub fn shortage_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameWriter {
+        self.shortage = after.into().map(|after| Box::new(Shortage::new(after)));
         self
     }
 
@@ -192,7 +216,7 @@ impl FrameWriter {
             let flushed = self.poll_flush(context);
             if flushed.is_pending() {
                 let sent = self.fed.as_ref().map_or(0, |fed| fed.sent);
-                return self.poll_stall(context, sent).map(Err);
+                return self.poll_limits(context, sent).map(Err);
             }
             flushed
         })
@@ -245,31 +269,45 @@ impl FrameWriter {
         }
     }
 
-    /// Polled by who waits for the peer. Ready once that has stalled for too long,
-    /// with `sent` bytes taken of what is sent now.
-    fn poll_stall(&mut self, context: &mut Context<'_>, sent: usize) -> Poll<FrameError> {
-        let Some(stall) = &mut self.stall else {
-            return Poll::Pending;
+    /// Polled by who waits for the peer. Ready once that takes too long, with `moved`
+    /// bytes taken of what is sent now.
+    fn poll_limits(&mut self, context: &mut Context<'_>, moved: usize) -> Poll<FrameError> {
+        let reactor = self.half.reactor();
+        let timed_out = |limit, after| {
+            Poll::Ready(FrameError::TimedOut {
+                limit,
+                after,
+                moved,
+            })
         };
-        let Stall { after, watch } = &mut **stall;
-        // Whatever is taken begins another wait.
-        let mark = self.half.sent();
-        let elapsed = watch.poll_elapsed(self.half.reactor(), context, mark, *after);
-        elapsed.map(|()| {
-            // Another call is another wait.
-            *watch = Watch::default();
-            FrameError::TimedOut {
-                limit: TimeLimit::Stall,
-                after: *after,
-                moved: sent,
+        if let Some(stall) = &mut self.stall {
+            let Stall { after, watch } = &mut **stall;
+            // Whatever is taken begins another wait.
+            let mark = self.half.sent();
+            if watch
+                .poll_elapsed(reactor, context, mark, *after)
+                .is_ready()
+            {
+                // Another call is another wait.
+                *watch = Watch::default();
+                return timed_out(TimeLimit::Stall, *after);
             }
-        })
+        }
+        if let Some(shortage) = &mut self.shortage
+            && shortage
+                .poll_elapsed(reactor, context, self.sendings)
+                .is_ready()
+        {
+            return timed_out(TimeLimit::Shortage, shortage.after);
+        }
+        Poll::Pending
     }
 
     fn poll_flush(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
         if let Some(Fed { block, sent, end }) = &mut self.fed {
             ready!(self.half.poll_send(context, &block[..*end], sent))?;
             self.fed = None;
+            self.sendings += 1;
         }
         Poll::Ready(Ok(()))
     }
@@ -322,7 +360,9 @@ impl WriteFrame<'_> {
                 sending.insert(Gather::new(head, prefix.size(), *body))
             }
         };
-        Poll::Ready(Ok(ready!(writer.half.poll_drain(context, frame))?))
+        ready!(writer.half.poll_drain(context, frame))?;
+        writer.sendings += 1;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -333,7 +373,7 @@ impl Future for WriteFrame<'_> {
         let polled = self.poll_send(context);
         if polled.is_pending() {
             let sent = self.sending.as_ref().map_or(0, Gather::written);
-            return self.writer.poll_stall(context, sent).map(Err);
+            return self.writer.poll_limits(context, sent).map(Err);
         }
         polled
     }

@@ -51,6 +51,11 @@ impl Account {
         self.used.get()
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_short(&self) -> bool {
+        !self.queue.borrow().is_empty()
+    }
+
     /// Takes `bytes` if they are free.
     fn try_take(&self, bytes: usize) -> bool {
         let Some(limit) = self.limit else {

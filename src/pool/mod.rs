@@ -110,6 +110,11 @@ impl Pool {
         self.budget.is_some_and(|budget| len > budget / 64)
     }
 
+    /// Whether somebody waits for a buffer.
+    pub(crate) fn is_short(&self) -> bool {
+        self.buffers.is_short()
+    }
+
     /// Wakes all who wait, to see that the reactor is gone.
     pub(crate) fn wake_all(&self) {
         self.buffers.wake_all();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::FrameReader;
 use crate::frame::error::{FrameError, TimeLimit};
-use crate::frame::watch::Watch;
+use crate::frame::watch::{Shortage, Watch};
 
 /// The limits of one reader, and what keeps them.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(super) struct TimeLimits {
     idle: Option<Duration>,
     frame: Option<Duration>,
     watch: Watch,
+    shortage: Option<Shortage>,
 }
 
 impl FrameReader {
@@ -70,6 +71,37 @@ impl FrameReader {
         self
     }
 
+    /// Gives up on a frame that holds memory for so long while others wait for
+    /// some, under a [budget](crate::Builder::memory_budget), and has not arrived.
+    ///
+    /// Without it, or with `None`, a few peers that send half of a long frame can
+    /// keep all the others waiting for as long as the
+    /// [frame timeout](FrameReader::frame_timeout) allows. The time is counted
+    /// from when the frame has got its room, and looked at each time it has passed:
+    /// so it may take up to twice as long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use readinto::{FrameReader, FrameWriter, Prefix, Stream};
+    ///
+    /// fn frames(stream: Stream) -> (FrameReader, FrameWriter) {
+    ///     let ten_seconds = Duration::from_secs(10);
+    ///     let (read, write) = stream.split();
+    ///     (
+    ///         FrameReader::new(read, Prefix::U32Be, 1 << 30).shortage_timeout(ten_seconds),
+    ///         FrameWriter::new(write, Prefix::U32Be).shortage_timeout(ten_seconds),
+    ///     )
+    /// }
+    /// ```
+    #[must_use]
+    pub fn shortage_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameReader {
+        self.time_limits.get_or_insert_default().shortage = after.into().map(Shortage::new);
+        self
+    }
+
     /// Polls `attempt`, for no longer than the limits allow.
     pub(super) fn poll_in_time<T>(
         &mut self,
@@ -88,6 +120,19 @@ impl FrameReader {
         let Some(limits) = &mut self.time_limits else {
             return Poll::Pending;
         };
+        let reactor = self.half.reactor();
+        if let Some(shortage) = &mut limits.shortage
+            && self.buffer.is_some()
+            && shortage
+                .poll_elapsed(reactor, context, self.ended)
+                .is_ready()
+        {
+            return Poll::Ready(FrameError::TimedOut {
+                limit: TimeLimit::Shortage,
+                after: shortage.after,
+                moved,
+            });
+        }
         // Two waits for each frame: for it, and for the rest of it.
         let (limit, after, wait) = match moved {
             0 => (TimeLimit::Idle, limits.idle, 0),
@@ -97,9 +142,7 @@ impl FrameReader {
             return Poll::Pending;
         };
         let mark = 2 * self.ended + wait;
-        let elapsed = limits
-            .watch
-            .poll_elapsed(self.half.reactor(), context, mark, after);
+        let elapsed = limits.watch.poll_elapsed(reactor, context, mark, after);
         elapsed.map(|()| {
             if limit == TimeLimit::Idle {
                 // Another call is another wait.
