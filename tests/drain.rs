@@ -269,3 +269,37 @@ fn discarding_ends_with_what_the_kernel_says() {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     });
 }
+
+/// A bug that panics costs its own connection, and no other; nor does anybody wait
+/// for it when the service ends.
+#[test]
+fn a_connection_that_panics_harms_nobody_else() {
+    over_each_transport(async |handle, transport| {
+        let drain = Drain::new();
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            let (stream, peer) = stream_and_peer(&handle, transport).await;
+            let guard = drain.enter();
+            let mut frames = reader(stream, &drain);
+            drop(handle.spawn(async move {
+                let _guard = guard;
+                while let Some(payload) = frames.next().await.expect("whole frames") {
+                    assert_ne!(payload, b"a bug", "as was asked for");
+                }
+            }));
+            peers.push(peer);
+        }
+        peers[1]
+            .write_all(&framed(Prefix::U32Be, b"a bug"))
+            .unwrap();
+        drain.fewer_than(3).await;
+        assert_eq!(peers[1].read(&mut [0]).unwrap(), 0, "its socket is open");
+        for peer in [0, 2] {
+            peers[peer]
+                .write_all(&framed(Prefix::U32Be, b"fine"))
+                .unwrap();
+        }
+        drain.begin();
+        drain.finished().await;
+    });
+}
