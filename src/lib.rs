@@ -19,7 +19,7 @@
 //! to open sockets. Nothing is hidden in thread-local state, so there is no
 //! "must be called from within a runtime". Several reactors, on one thread or
 //! many, don't know of each other. Other threads reach a reactor through a
-//! [`Remote`].
+//! [`Remote`]. [`Shards`] has one for each of several threads.
 //!
 //! Sockets are registered once, edge-triggered. An operation tries its system
 //! call first and parks only if the kernel has nothing for it.
@@ -102,6 +102,7 @@ mod drain;
 mod frame;
 mod pool;
 mod reactor;
+mod shards;
 mod stream;
 
 pub use drain::{Drain, DrainGuard};
@@ -110,9 +111,10 @@ pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
     Sleep, Turn,
 };
+pub use shards::{Shard, Shards};
 pub use stream::{
-    Address, AddressError, Buffers, Listener, ReadExactInto, ReadHalf, Stream, StreamError,
-    WriteAll, WriteHalf,
+    Address, AddressError, BoundListener, Buffers, Listener, ReadExactInto, ReadHalf, Stream,
+    StreamError, WriteAll, WriteHalf,
 };
 
 /// Compiles the examples of the README as doc tests.

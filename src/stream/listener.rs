@@ -4,17 +4,16 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::task::{Context, Poll};
 
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 
 use super::accept_error::{Shortage, Verdict};
-use super::address::{Address, AtAddress};
-use super::resolve::resolve_blocking;
+use super::address::Address;
+use super::bound_listener::BoundListener;
 use super::{Peer, Stream, options};
 use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep};
 
@@ -53,21 +52,7 @@ impl Listener {
     /// # }
     /// ```
     pub fn bind(handle: &Handle, address: &Address) -> io::Result<Listener> {
-        let bound = match address {
-            Address::Tcp { host, port } => bind_tcp(host, *port),
-            Address::Unix(path) => bind_unix(path),
-        };
-        bound
-            .and_then(|(acceptor, address)| {
-                let io = ScheduledIo::assumed_ready();
-                Ok(Listener {
-                    registration: Registration::new(&handle.inner, acceptor, io)?,
-                    address,
-                    accepting: Cell::new(false),
-                    shortage: Shortage::new(),
-                })
-            })
-            .map_err(|error| AtAddress::wrap("listen on", address, error))
+        BoundListener::bind(address)?.attach(handle)
     }
 
     /// The next connection.
@@ -165,6 +150,33 @@ impl Listener {
     }
 }
 
+impl BoundListener {
+    /// Makes it a listener of this reactor.
+    ///
+    /// # Errors
+    ///
+    /// Those of registering a socket with the kernel's poll: that there is no
+    /// memory for it, say.
+    ///
+    /// # Examples
+    ///
+    /// See [`BoundListener`].
+    pub fn attach(self, handle: &Handle) -> io::Result<Listener> {
+        let address = self.local_address();
+        let acceptor = match address {
+            Address::Unix(_) => Acceptor::Unix(UnixListener::from_std(self.into_fd().into())),
+            Address::Tcp { .. } => Acceptor::Tcp(TcpListener::from_std(self.into_fd().into())),
+        };
+        let io = ScheduledIo::assumed_ready();
+        Ok(Listener {
+            registration: Registration::new(&handle.inner, acceptor, io)?,
+            address,
+            accepting: Cell::new(false),
+            shortage: Shortage::new(),
+        })
+    }
+}
+
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
@@ -224,37 +236,3 @@ impl AsFd for Acceptor {
         }
     }
 }
-
-fn bind_tcp(host: &str, port: u16) -> io::Result<(Acceptor, Address)> {
-    let mut last = None;
-    for address in resolve_blocking(host, port)? {
-        match listen_tcp(address) {
-            Ok(bound) => return Ok(bound),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.expect("a lookup returns at least one address"))
-}
-
-fn listen_tcp(address: SocketAddr) -> io::Result<(Acceptor, Address)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let address = Address::from_sock_addr(&socket.local_addr()?)?;
-    let listener = TcpListener::from_std(socket.into());
-    Ok((Acceptor::Tcp(listener), address))
-}
-
-fn bind_unix(path: &Path) -> io::Result<(Acceptor, Address)> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(BACKLOG)?;
-    let listener = UnixListener::from_std(OwnedFd::from(socket).into());
-    Ok((Acceptor::Unix(listener), Address::Unix(path.to_owned())))
-}
-
-/// As large as the kernel allows: it cuts this to `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;

@@ -2,6 +2,7 @@
 
 mod accept_error;
 mod address;
+mod bound_listener;
 mod connect;
 mod connection;
 mod error;
@@ -23,6 +24,7 @@ use socket2::{SockRef, Socket};
 use crate::reactor::{Inner, Registration};
 
 pub use address::{Address, AddressError};
+pub use bound_listener::BoundListener;
 pub use error::StreamError;
 pub use listener::Listener;
 pub use read_exact_into::ReadExactInto;

@@ -1,0 +1,261 @@
+//! Several reactors, each on a thread of its own.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Context, Waker};
+use std::thread::{self, JoinHandle};
+
+use crate::drain::Drain;
+use crate::reactor::{Builder, Handle};
+
+/// A service on several threads: one reactor, and one drain, for each.
+///
+/// They share nothing but what the caller gives them. Connections are spread by
+/// the kernel: see [`BoundListener::bind_many`](crate::BoundListener::bind_many).
+///
+/// Dropping it leaves the threads to themselves.
+///
+/// # Examples
+///
+/// ```
+/// use readinto::{
+///     BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor, Shard, Shards,
+///     Stream,
+/// };
+///
+/// /// Serves the connections of one thread, until the drain begins.
+/// async fn serve(shard: Shard, listener: BoundListener) -> std::io::Result<()> {
+///     let listener = listener.attach(&shard.handle)?;
+///     let accepting = shard.handle.spawn(accept(shard.clone(), listener));
+///     shard.drain.begun().await;
+///     accepting.abort();
+///     shard.drain.finished().await;
+///     Ok(())
+/// }
+///
+/// async fn accept(shard: Shard, listener: Listener) -> std::io::Result<()> {
+///     loop {
+///         let stream = listener.accept().await?;
+///         shard.handle.spawn(echo(shard.clone(), stream));
+///     }
+/// }
+///
+/// async fn echo(shard: Shard, stream: Stream) -> std::io::Result<()> {
+///     let _guard = shard.drain.enter();
+///     let (read, write) = stream.split();
+///     let mut frames = FrameReader::new(read, Prefix::U32Be, 1 << 20).drain(&shard.drain);
+///     let mut answers = FrameWriter::new(write, Prefix::U32Be);
+///     while let Some(payload) = frames.next().await? {
+///         answers.write(payload).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listeners = BoundListener::bind_many(&"127.0.0.1:0".parse()?, 2)?;
+/// let address = listeners[0].local_address();
+/// let shards = Shards::start(Reactor::builder(), listeners, serve)?;
+///
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// reactor.block_on(async {
+///     let (read, write) = Stream::connect(&handle, &address).await?.split();
+///     let mut answers = FrameReader::new(read, Prefix::U32Be, 1 << 20);
+///     FrameWriter::new(write, Prefix::U32Be).write(b"whoever you are").await?;
+///     assert_eq!(answers.next().await?, Some(&b"whoever you are"[..]));
+///     # Ok::<(), Box<dyn std::error::Error>>(())
+/// })??;
+///
+/// shards.drain();
+/// for served in shards.join() {
+///     served??;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// To pin each thread to a core, have the function that is given to
+/// [`start`](Shards::start) do so before it returns its future: it is called on the
+/// thread. The crate `core_affinity` knows how.
+pub struct Shards<T> {
+    shards: Vec<Running<T>>,
+}
+
+struct Running<T> {
+    stop: Arc<Stop>,
+    thread: JoinHandle<io::Result<T>>,
+}
+
+/// What the thread of one reactor has: see [`Shards::start`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Shard {
+    /// Which of them it is, from 0.
+    pub index: usize,
+    /// Its reactor.
+    pub handle: Handle,
+    /// Its drain, begun by [`Shards::drain`].
+    pub drain: Drain,
+}
+
+impl<T: Send + 'static> Shards<T> {
+    /// Starts a thread with a reactor for each of `seeds`, and on it the future that
+    /// `main` makes of its [`Shard`] and its seed. A thread ends with its future;
+    /// tasks that are left then are dropped.
+    ///
+    /// Each reactor has the settings of `builder`: a memory budget, say, is that of
+    /// one of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of starting a thread and of [`Builder::build`]. The threads that have
+    /// started by then are told to drain.
+    ///
+    /// # Examples
+    ///
+    /// See [`Shards`].
+    pub fn start<S, M, F>(
+        builder: Builder,
+        seeds: impl IntoIterator<Item = S>,
+        main: M,
+    ) -> io::Result<Shards<T>>
+    where
+        S: Send + 'static,
+        M: Fn(Shard, S) -> F + Send + Sync + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let main = Arc::new(main);
+        let mut shards = Shards { shards: Vec::new() };
+        for (index, seed) in seeds.into_iter().enumerate() {
+            let (builder, main) = (builder.clone(), main.clone());
+            let started = Running::start(index, builder, move |shard| main(shard, seed));
+            match started {
+                Ok(running) => shards.shards.push(running),
+                Err(error) => {
+                    shards.drain();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(shards)
+    }
+
+    /// Begins the [`Drain`] of each. It does not wait for them.
+    ///
+    /// # Examples
+    ///
+    /// See [`Shards`].
+    pub fn drain(&self) {
+        self.shards.iter().for_each(|running| running.stop.ask());
+    }
+
+    /// Waits until all have ended, and returns what their futures have returned, in
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// In the place of each: an error of the kernel's poll, as in
+    /// [`Reactor::block_on`](crate::Reactor::block_on).
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the first future that has panicked. The threads behind it are
+    /// left to themselves.
+    ///
+    /// # Examples
+    ///
+    /// See [`Shards`].
+    pub fn join(self) -> Vec<io::Result<T>> {
+        self.shards.into_iter().map(Running::join).collect()
+    }
+}
+
+impl<T: Send + 'static> Running<T> {
+    /// Returns once the reactor is there, or can't be.
+    fn start<F: Future<Output = T>>(
+        index: usize,
+        builder: Builder,
+        main: impl FnOnce(Shard) -> F + Send + 'static,
+    ) -> io::Result<Running<T>> {
+        let stop = Arc::new(Stop::default());
+        let asked = stop.clone();
+        let (built, is_built) = mpsc::sync_channel(1);
+        let name = format!("shard-{index}");
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let mut reactor = builder.build()?;
+            // Nobody listens any more only if the caller's thread has gone.
+            let _ = built.send(());
+            let shard = Shard {
+                index,
+                handle: reactor.handle(),
+                drain: Drain::new(),
+            };
+            let drain = shard.drain.clone();
+            let mut main = pin!(main(shard));
+            reactor.block_on(poll_fn(|context| {
+                if !drain.has_begun() && asked.is_asked(context) {
+                    drain.begin();
+                }
+                main.as_mut().poll(context)
+            }))
+        })?;
+        let running = Running { stop, thread };
+        match is_built.recv() {
+            Ok(()) => Ok(running),
+            Err(_) => Err(running.join().err().expect("no reactor, so no output")),
+        }
+    }
+
+    fn join(self) -> io::Result<T> {
+        let joined = self.thread.join();
+        joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+}
+
+impl<T> fmt::Debug for Shards<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shards")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The word to stop, from any thread to one.
+#[derive(Debug, Default)]
+struct Stop {
+    asked: AtomicBool,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Stop {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        if let Some(waker) = self.waiting().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it was given; if not, who polls is woken once it is.
+    fn is_asked(&self, context: &Context<'_>) -> bool {
+        let mut waiting = self.waiting();
+        // It is looked at while the waker can't be taken: whoever asks later finds it.
+        if self.asked.load(Ordering::Acquire) {
+            return true;
+        }
+        match &mut *waiting {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        false
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        // Nothing in here panics half-way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

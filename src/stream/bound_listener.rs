@@ -1,0 +1,179 @@
+//! Listening sockets that belong to no reactor yet.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::address::{Address, AtAddress};
+use super::resolve::resolve_blocking;
+
+/// A listening socket that belongs to no reactor yet, and so can go to the thread
+/// of one.
+///
+/// Connections wait in the kernel's queue until it is [attached](Self::attach).
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use std::net::TcpStream;
+/// use std::thread;
+///
+/// use readinto::{BoundListener, Reactor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = BoundListener::bind(&"127.0.0.1:0".parse()?)?;
+/// let address = listener.local_address().to_string();
+/// let serving = thread::spawn(move || -> io::Result<()> {
+///     let mut reactor = Reactor::new()?;
+///     let listener = listener.attach(&reactor.handle())?;
+///     let mut stream = reactor.block_on(listener.accept())??;
+///     Ok(reactor.block_on(stream.write_all(b"from another thread"))??)
+/// });
+/// let greeting = io::read_to_string(TcpStream::connect(address)?)?;
+/// assert_eq!(greeting, "from another thread");
+/// serving.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// For one on each of several threads, see [`Shards`](crate::Shards).
+#[derive(Debug)]
+pub struct BoundListener {
+    socket: Socket,
+    address: Address,
+}
+
+impl BoundListener {
+    /// Binds to `address` and listens, as
+    /// [`Listener::bind`](crate::Listener::bind) does.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Examples
+    ///
+    /// See [`BoundListener`].
+    pub fn bind(address: &Address) -> io::Result<BoundListener> {
+        let bound = match address {
+            Address::Tcp { host, port } => bind_tcp(host, *port),
+            Address::Unix(path) => listen_unix(path),
+        };
+        bound.map_err(|error| AtAddress::wrap("listen on", address, error))
+    }
+
+    /// Binds `count` listeners to `address`, each for a reactor of its own; none,
+    /// and nothing is bound, if that is zero.
+    ///
+    /// Over TCP each has a queue of its own (`SO_REUSEPORT`), into which the kernel
+    /// puts connections by a hash of both addresses. So they are spread evenly if
+    /// they are many, and a listener that is not attached, or does not accept, keeps
+    /// the connections that fell to it waiting. On a Unix socket, and where the
+    /// kernel has no `SO_REUSEPORT`, they share one queue, and the first to ask gets
+    /// the next connection.
+    ///
+    /// That somebody else listens there is an error, as ever, though the kernel
+    /// would let a process of the same user join in.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](BoundListener::bind).
+    ///
+    /// # Examples
+    ///
+    /// See [`Shards`](crate::Shards).
+    pub fn bind_many(address: &Address, count: usize) -> io::Result<Vec<BoundListener>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let first = BoundListener::bind(address)?;
+        let bound = match (count, first.tcp_address()) {
+            (1, _) => Ok(vec![first]),
+            (_, None) => first.duplicates(count),
+            (_, Some(at)) => {
+                // It has shown that the address is free, and, for port 0, found one.
+                drop(first);
+                let many = (0..count).map(|_| listen_tcp(at, true)).collect();
+                match many {
+                    Err(error) if is_unsupported(&error) => {
+                        listen_tcp(at, false).and_then(|first| first.duplicates(count))
+                    }
+                    many => many,
+                }
+            }
+        };
+        bound.map_err(|error| AtAddress::wrap("listen on", address, error))
+    }
+
+    /// The address that is listened on, with the real port where 0 was asked.
+    #[must_use]
+    pub fn local_address(&self) -> Address {
+        self.address.clone()
+    }
+
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.socket.into()
+    }
+
+    fn tcp_address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// So many of it: one queue, from which whoever comes first takes.
+    fn duplicates(self, count: usize) -> io::Result<Vec<BoundListener>> {
+        let duplicate = |_| {
+            Ok(BoundListener {
+                socket: self.socket.try_clone()?,
+                address: self.address.clone(),
+            })
+        };
+        let mut all: Vec<_> = (1..count).map(duplicate).collect::<io::Result<_>>()?;
+        all.push(self);
+        Ok(all)
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<BoundListener> {
+    let mut last = None;
+    for address in resolve_blocking(host, port)? {
+        match listen_tcp(address, false) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.expect("a lookup returns at least one address"))
+}
+
+fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<BoundListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let address = Address::from_sock_addr(&socket.local_addr()?)?;
+    Ok(BoundListener { socket, address })
+}
+
+fn listen_unix(path: &Path) -> io::Result<BoundListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    let address = Address::Unix(path.to_owned());
+    Ok(BoundListener { socket, address })
+}
+
+/// Whether the kernel does not know the option.
+fn is_unsupported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOPROTOOPT)
+}
+
+/// As large as the kernel allows: it cuts this to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
