@@ -24,7 +24,7 @@ use crate::pattern::Pattern;
 use crate::progress::Progress;
 use crate::report::{self, Figures};
 use crate::resources::{self, Usage};
-use crate::serve::ServeError;
+use crate::serve_error::ServeError;
 
 /// Runs the benchmark, and reports on standard output.
 pub(crate) fn run(options: &BenchOptions) -> Result<(), BenchError> {

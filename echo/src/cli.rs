@@ -79,6 +79,10 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10000", value_parser = value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
 
+    /// How many threads serve, each with its share of --max-connections and --memory-budget
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "1", value_parser = value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: u32,
+
     /// How long a connection may be silent between two frames
     #[arg(long, value_name = "TIME", default_value = "5m")]
     pub(crate) idle_timeout: Limit,

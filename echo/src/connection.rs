@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use log::Level;
 use readinto::{
-    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream, TimeLimit,
+    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Handle, Prefix, Shard, Stream,
+    TimeLimit,
 };
 
 use crate::limit::Limit;
@@ -45,16 +46,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        handle: Handle,
+        shard: &Shard,
         stream: Stream,
         number: u64,
         limits: &FrameLimits,
-        drain: Drain,
         throttle: Rc<Throttle>,
     ) -> Connection {
         let (read, write) = stream.split();
+        let drain = shard.drain.clone();
         let connection = Connection {
-            handle,
+            handle: shard.handle.clone(),
             number,
             guard: drain.enter(),
             throttle,

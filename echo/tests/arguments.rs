@@ -18,7 +18,7 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         (&["serve", "--max-connections", "0"], "1.."),
         (&["serve", "--idle-timeout", "5"], "30s"),
         (&["serve", "--frame-timeout", "0s"], "none"),
-        (&["serve", "--threads", "2"], "--threads"),
+        (&["serve", "--threads", "0"], "1..=1024"),
         (&["serve", "--busy-poll", "50"], "50us"),
         (&["bench", "--busy-poll", "soon"], "50us"),
         (&["serve", "--memory-budget", "much"], "64KiB"),
@@ -49,9 +49,14 @@ fn help_lists_every_option_and_the_exit_codes() {
         "--prefix",
         "--max-frame",
         "--max-connections",
+        "--threads",
         "--idle-timeout",
         "--frame-timeout",
+        "--stall-timeout",
+        "--shortage-timeout",
         "--drain-timeout",
+        "--memory-budget",
+        "--busy-poll",
     ];
     let bench = [
         "--connect",

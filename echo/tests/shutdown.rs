@@ -45,6 +45,36 @@ fn a_frame_half_sent_is_answered_and_idle_connections_close_at_once() {
     );
 }
 
+/// Connections are spread over the threads by the kernel; all threads drain.
+#[test]
+fn many_threads_drain_as_one() {
+    let server = Server::start(&["--threads", "3", "--drain-timeout", "none"]);
+    let mut clients: Vec<_> = (0..24).map(|_| server.connect()).collect();
+    let sent = frame(b"in flight");
+    for client in &mut clients {
+        client.echo(b"hello");
+        client.send_raw(&sent[..6]);
+    }
+    let mut idle = server.connect();
+    idle.echo(b"hello");
+    server.process.signal(Signal::SIGTERM);
+    idle.assert_ended();
+    let refused = TcpStream::connect(server.address()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    for client in &mut clients {
+        client.send_raw(&sent[6..]);
+        assert_eq!(client.receive(), b"in flight");
+        client.assert_ended();
+    }
+    drop(clients);
+    let finished = server.process.finish();
+    finished.assert_code(0);
+    assert_eq!(
+        finished.stdout,
+        ["stopped: connections finished: 25, cut: 0"]
+    );
+}
+
 #[test]
 fn sigint_is_as_good() {
     let server = Server::start(&[]);

@@ -1,0 +1,76 @@
+//! Why a server ended other than well, and the way out.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use readinto::{Address, JoinError};
+
+use crate::limit::Limit;
+
+/// Why a server ended other than well.
+#[derive(Debug)]
+pub(crate) enum ServeError {
+    /// No reactor, or it failed.
+    Reactor(io::Error),
+    /// The kernel refused the address, which the error names.
+    Bind(io::Error),
+    /// The path of a Unix socket is taken.
+    InTheWay { address: Address, reason: String },
+    /// The handlers of signals could not be installed.
+    Signals(io::Error),
+    /// A listener failed.
+    Accept { address: Address, source: io::Error },
+    /// A task of the server did not end by itself.
+    Task(JoinError),
+    /// The drain timeout came first.
+    DrainTimeout {
+        limit: Limit,
+        finished: usize,
+        cut: usize,
+    },
+    /// A second signal came first.
+    Hurried { finished: usize, cut: usize },
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
+            ServeError::Bind(error) => {
+                write!(f, "{error}")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str("; stop who listens there, or choose another --listen address")
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str("; choose another --listen address, or get the permission")
+                    }
+                    _ => f.write_str("; choose another --listen address"),
+                }
+            }
+            ServeError::InTheWay { address, reason } => {
+                write!(f, "cannot listen on {address}: {reason}")
+            }
+            ServeError::Signals(error) => write!(f, "cannot handle signals: {error}"),
+            ServeError::Accept { address, source } => {
+                write!(f, "cannot accept on {address} any more: {source}")
+            }
+            ServeError::Task(error) => error.fmt(f),
+            ServeError::DrainTimeout {
+                limit,
+                finished,
+                cut,
+            } => write!(
+                f,
+                "drain timeout of {limit}: connections finished: {finished}, cut: {cut}"
+            ),
+            ServeError::Hurried { finished, cut } => write!(
+                f,
+                "second signal: connections finished: {finished}, cut: {cut}"
+            ),
+        }
+    }
+}
+
+impl Error for ServeError {}
