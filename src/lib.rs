@@ -64,6 +64,11 @@
 //! [`FrameReader`] that follows one returns the frames that have arrived, and then
 //! the end.
 //!
+//! # Seeing inside
+//!
+//! [`Handle::stats`] counts what a reactor has done: turns, system calls in vain,
+//! bytes and frames, memory. [`Builder::watch_stalls`] names the tasks that hold it up.
+//!
 //! # Example
 //!
 //! ```
@@ -109,7 +114,7 @@ pub use drain::{Drain, DrainGuard};
 pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, TimeLimit, WriteFrame};
 pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
-    Sleep, Turn,
+    Sleep, Stats, Turn, TurnLengths,
 };
 pub use shards::{Shard, Shards};
 pub use stream::{

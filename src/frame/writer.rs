@@ -353,6 +353,7 @@ impl WriteFrame<'_> {
                     }
                     if writer.take_block() {
                         writer.copy(&head[..prefix.size()], *body);
+                        writer.half.reactor().count(|stats| stats.frames_out += 1);
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -362,6 +363,7 @@ impl WriteFrame<'_> {
         };
         ready!(writer.half.poll_drain(context, frame))?;
         writer.sendings += 1;
+        writer.half.reactor().count(|stats| stats.frames_out += 1);
         Poll::Ready(Ok(()))
     }
 }

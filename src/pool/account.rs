@@ -12,8 +12,7 @@ use std::task::{Context, Poll, Waker};
 /// is not overtaken by short ones for ever.
 #[derive(Debug)]
 pub(super) struct Account {
-    /// `None` counts nothing and never runs out.
-    limit: Option<usize>,
+    limit: usize,
     used: Cell<usize>,
     /// Numbers rise: who has the lower one came first.
     queue: RefCell<VecDeque<(u64, Waker)>>,
@@ -34,7 +33,7 @@ impl Drop for Ticket {
 }
 
 impl Account {
-    pub(super) fn new(limit: Option<usize>) -> Rc<Account> {
+    pub(super) fn new(limit: usize) -> Rc<Account> {
         Rc::new(Account {
             limit,
             used: Cell::new(0),
@@ -43,7 +42,7 @@ impl Account {
         })
     }
 
-    pub(super) fn limit(&self) -> Option<usize> {
+    pub(super) fn limit(&self) -> usize {
         self.limit
     }
 
@@ -58,11 +57,8 @@ impl Account {
 
     /// Takes `bytes` if they are free.
     fn try_take(&self, bytes: usize) -> bool {
-        let Some(limit) = self.limit else {
-            return true;
-        };
         let used = self.used.get();
-        let fits = bytes <= limit - used;
+        let fits = bytes <= self.limit - used;
         if fits {
             self.used.set(used + bytes);
         }
@@ -77,9 +73,6 @@ impl Account {
         context: &Context<'_>,
         ticket: &mut Option<Ticket>,
     ) -> Poll<()> {
-        if self.limit.is_none() {
-            return Poll::Ready(());
-        }
         let first = self.queue.borrow().front().map(|&(number, _)| number);
         let is_first = first.is_none() || first == ticket.as_ref().map(|ticket| ticket.number);
         if is_first && self.try_take(bytes) {
@@ -92,10 +85,8 @@ impl Account {
 
     /// Returns what was taken.
     pub(super) fn give_back(&self, bytes: usize) {
-        if self.limit.is_some() {
-            self.used.set(self.used.get() - bytes);
-            self.wake_first();
-        }
+        self.used.set(self.used.get() - bytes);
+        self.wake_first();
     }
 
     fn wait(self: &Rc<Self>, ticket: &mut Option<Ticket>, waker: &Waker) {

@@ -61,7 +61,7 @@ impl Pool {
     /// A pool of `budget` bytes, or one without bounds.
     pub(crate) fn new(budget: Option<usize>) -> Rc<Pool> {
         let blocks = budget.map_or(usize::MAX, |budget| budget / 4 / BLOCK);
-        let buffers = budget.map(|budget| budget - budget / 4);
+        let buffers = budget.map_or(usize::MAX, |budget| budget - budget / 4);
         Rc::new(Pool {
             budget,
             blocks: Blocks::new(blocks),
@@ -101,7 +101,7 @@ impl Pool {
 
     /// The longest frame that can ever be lent a buffer.
     pub(crate) fn longest(&self) -> usize {
-        self.buffers.limit().unwrap_or(usize::MAX)
+        self.buffers.limit()
     }
 
     /// Whether a frame of `len` bytes is so long that a block of it must have
@@ -120,10 +120,19 @@ impl Pool {
         self.buffers.wake_all();
     }
 
+    /// How much is lent. A buffer counts with the length of its frame.
+    pub(crate) fn lent_bytes(&self) -> usize {
+        self.blocks.lent_bytes() + self.buffers.used()
+    }
+
+    /// How much is kept for those to come.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.blocks.idle_bytes() + self.idle_buffers.borrow().bytes()
+    }
+
     /// How long a sleep may last so that the next sweep is not late by much.
     pub(crate) fn time_to_sweep(&self) -> Option<Duration> {
-        let idle = self.blocks.idle_bytes() + self.idle_buffers.borrow().bytes();
-        (idle > 0).then_some(SWEEP_EVERY)
+        (self.idle_bytes() > 0).then_some(SWEEP_EVERY)
     }
 
     /// Frees what nobody has needed since the last sweep, if that is long ago.
@@ -144,7 +153,7 @@ impl Pool {
             return;
         };
         let mut buffers = self.idle_buffers.borrow_mut();
-        let lent = self.blocks.lent_bytes() + self.buffers.used();
+        let lent = self.lent_bytes();
         debug_assert!(bytes <= lent, "taken before it was accounted for");
         while lent + self.blocks.idle_bytes() + buffers.bytes() > budget
             && (buffers.free_one() || self.blocks.free_one())

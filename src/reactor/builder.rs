@@ -11,6 +11,7 @@ use mio::Events;
 use super::awake::AwakeFlag;
 use super::budget::Budget;
 use super::spin::Spin;
+use super::stall::StallWatch;
 use super::task::{self, TaskTable};
 use super::{EVENTS, Handle, Inner, Reactor, WAKE_TOKEN, remote};
 use crate::pool::{LEAST_BUDGET, Pool};
@@ -22,6 +23,7 @@ pub struct Builder {
     remote_capacity: usize,
     busy_poll: Duration,
     memory_budget: Option<usize>,
+    stall_threshold: Option<Duration>,
     shuffle: Option<u64>,
 }
 
@@ -31,6 +33,7 @@ impl Builder {
             remote_capacity: 1024,
             busy_poll: Duration::ZERO,
             memory_budget: None,
+            stall_threshold: None,
             shuffle: None,
         }
     }
@@ -77,6 +80,39 @@ impl Builder {
     /// any more holds up those behind it.
     pub fn memory_budget(mut self, bytes: usize) -> Builder {
         self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Times each poll of a task, and reports one that holds the loop for `threshold` or
+    /// longer; not done by default, as it costs two looks at the clock for each turn
+    /// and one for each poll.
+    ///
+    /// While a task computes, nobody else on this reactor is served. The report goes to
+    /// [`log::warn!`], once a second at most, and names the type of the task's future
+    /// and where it was spawned; [`Stats::stalls`](super::Stats::stalls) counts them
+    /// all. [`Handle::turn_lengths`] tells how long whole turns took.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = readinto::Reactor::builder()
+    ///     .watch_stalls(Duration::from_millis(5))
+    ///     .build()?;
+    /// let handle = reactor.handle();
+    /// let task = handle.spawn(async { thread::sleep(Duration::from_millis(10)) });
+    /// reactor.block_on(task)?.unwrap();
+    /// assert_eq!(handle.stats().stalls, 1);
+    /// let turns = handle.turn_lengths().unwrap();
+    /// println!("99 % within {:?}, the longest {:?}", turns.quantile(0.99), turns.longest());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch_stalls(mut self, threshold: Duration) -> Builder {
+        self.stall_threshold = Some(threshold);
         self
     }
 
@@ -136,6 +172,8 @@ impl Builder {
             busy_poll: self.busy_poll,
             remote,
             turn_began: Cell::new(None),
+            stats: RefCell::default(),
+            stall_watch: self.stall_threshold.map(StallWatch::new),
             closed: Cell::new(false),
         };
         if let Some(seed) = self.shuffle {

@@ -20,6 +20,8 @@ use super::parked::Parked;
 use super::remote::Remote;
 use super::scheduled_io::ScheduledIo;
 use super::spin;
+use super::stall::{Origin, StallWatch, TurnLengths};
+use super::stats::Stats;
 use super::task::{ReadyReceiver, TaskId, TaskTable};
 use super::timer::{Elapsed, Sleep, Timers};
 use crate::pool::{Buffer, Pool, Ticket};
@@ -56,11 +58,13 @@ impl Handle {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
+        let origin = Origin::of(&future);
         let cell = Rc::new(OutcomeCell::new());
         if self.inner.closed.get() {
             drop(future);
@@ -68,7 +72,8 @@ impl Handle {
             return JoinHandle::new(cell, TaskId::NONE, &self.inner);
         }
         let task = Box::pin(Reporting::new(future, cell.clone()));
-        let id = self.inner.tasks.insert(task, cell.clone());
+        let id = self.inner.tasks.insert(task, cell.clone(), origin);
+        self.inner.count(|stats| stats.spawned += 1);
         JoinHandle::new(cell, id, &self.inner)
     }
 
@@ -169,6 +174,33 @@ impl Handle {
     pub fn tasks(&self) -> usize {
         self.inner.tasks.len()
     }
+
+    /// What the reactor has done so far, and what it holds.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stats`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            tasks: self.inner.tasks.len() as u64,
+            sockets: self.inner.ios.borrow().len() as u64,
+            memory_lent: self.inner.pool.lent_bytes() as u64,
+            memory_idle: self.inner.pool.idle_bytes() as u64,
+            ..*self.inner.stats.borrow()
+        }
+    }
+
+    /// How long turns took, if [`Builder::watch_stalls`](super::Builder::watch_stalls)
+    /// has them timed.
+    ///
+    /// # Examples
+    ///
+    /// See there.
+    #[must_use]
+    pub fn turn_lengths(&self) -> Option<TurnLengths> {
+        self.inner.stall_watch.as_ref().map(StallWatch::turns)
+    }
 }
 
 impl fmt::Debug for Handle {
@@ -197,6 +229,8 @@ pub(crate) struct Inner {
     pub(super) remote: Remote,
     /// When this turn began, once somebody has asked.
     pub(super) turn_began: Cell<Option<Instant>>,
+    pub(super) stats: RefCell<Stats>,
+    pub(super) stall_watch: Option<StallWatch>,
     /// The reactor has been dropped: nothing will ever be woken again.
     pub(super) closed: Cell<bool>,
 }
@@ -213,6 +247,31 @@ impl Inner {
         Ok(())
     }
 
+    /// Counts what has happened.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
+        change(&mut self.stats.borrow_mut());
+    }
+
+    pub(super) fn turn_begins(&self) {
+        if let Some(watch) = &self.stall_watch {
+            watch.turn_begins();
+        }
+    }
+
+    pub(super) fn poll_ended(&self, origin: Origin) {
+        if let Some(watch) = &self.stall_watch
+            && watch.poll_ended(origin)
+        {
+            self.count(|stats| stats.stalls += 1);
+        }
+    }
+
+    pub(super) fn turn_ended(&self) {
+        if let Some(watch) = &self.stall_watch {
+            watch.turn_ended();
+        }
+    }
+
     /// Lends a buffer of the shared memory for a frame of `len` bytes.
     ///
     /// # Errors
@@ -224,7 +283,11 @@ impl Inner {
         ticket: &mut Option<Ticket>,
         len: usize,
     ) -> Poll<io::Result<Buffer>> {
+        let waited = ticket.is_some();
         let lent = self.pool.poll_buffer(context, ticket, len);
+        if ticket.is_some() && !waited {
+            self.count(|stats| stats.memory_waits += 1);
+        }
         if lent.is_pending()
             && let Err(error) = self.ensure_open()
         {

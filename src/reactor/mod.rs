@@ -16,6 +16,8 @@ mod registration;
 mod remote;
 mod scheduled_io;
 mod spin;
+mod stall;
+mod stats;
 mod task;
 mod timer;
 
@@ -38,10 +40,13 @@ pub use join::{JoinError, JoinHandle, Panic};
 pub(crate) use registration::Registration;
 pub use remote::{Remote, RemoteSpawnError};
 pub(crate) use scheduled_io::{Direction, ScheduledIo};
+pub use stall::TurnLengths;
+pub use stats::Stats;
 pub use timer::{Elapsed, Sleep};
 
 use remote::Job;
 use spin::Spin;
+use stall::Origin;
 use task::TaskId;
 
 /// Runs tasks and waits for their sockets, on one thread.
@@ -113,7 +118,9 @@ impl Reactor {
     ///
     /// If `future` panics. (A panic in a spawned task is its
     /// [`JoinHandle`]'s affair.)
+    #[track_caller]
     pub fn block_on<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
+        let origin = Origin::of(&future);
         let mut future = pin!(future);
         let root = self.inner().tasks.root_waker();
         let waker = Waker::from(root.clone());
@@ -125,8 +132,11 @@ impl Reactor {
                 root.set_polled();
                 self.inner().budget.reset();
                 let tasks = &self.inner().tasks;
+                self.inner().turn_begins();
                 let poll =
                     tasks.while_running(root.id(), &waker, || future.as_mut().poll(&mut context));
+                self.inner().poll_ended(origin);
+                self.inner().turn_ended();
                 if let Poll::Ready(output) = poll {
                     return Ok(output);
                 }
@@ -173,6 +183,10 @@ impl Reactor {
     fn run_turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let events = self.poll_io(timeout)?;
         self.inner().turn_began.set(None);
+        self.inner().count(|stats| {
+            stats.turns += 1;
+            stats.events += events as u64;
+        });
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
             // A reactor that is never idle has no other occasion.
@@ -181,6 +195,7 @@ impl Reactor {
         self.inner().fire_timers();
         self.inner().resume_spent();
         if self.inner().awake.take_notified() {
+            self.inner().count(|stats| stats.wake_ups += 1);
             self.inner().tasks.take_woken(&self.inner().ready);
             self.take_jobs();
         }
@@ -219,6 +234,9 @@ impl Reactor {
         } else {
             Some(Duration::ZERO)
         };
+        if timeout != Some(Duration::ZERO) {
+            self.inner().count(|stats| stats.sleeps += 1);
+        }
         let count = self.poll_once(timeout)?;
         if count == 0 && may_wait {
             self.inner().pool.sweep_if_due();
@@ -258,6 +276,7 @@ impl Reactor {
                 self.spin.failed();
                 return Ok(None);
             }
+            self.inner().count(|stats| stats.spins += 1);
             std::hint::spin_loop();
         }
     }
@@ -297,6 +316,7 @@ impl Reactor {
     fn run_ready(&self) -> usize {
         let inner = self.inner();
         let mut tasks = 0;
+        inner.turn_begins();
         for left in (1..=inner.tasks.runnable()).rev() {
             let Some(id) = inner.tasks.next_runnable(left) else {
                 break;
@@ -305,9 +325,14 @@ impl Reactor {
                 inner.root_ready.set(true);
             } else {
                 inner.budget.reset();
-                tasks += usize::from(inner.tasks.run(id));
+                if let Some(origin) = inner.tasks.run(id) {
+                    inner.poll_ended(origin);
+                    tasks += 1;
+                }
             }
         }
+        inner.turn_ended();
+        inner.count(|stats| stats.polls += tasks as u64);
         tasks
     }
 

@@ -26,6 +26,7 @@ use slab::Slab;
 
 use super::awake::AwakeFlag;
 use super::join::Outcome;
+use super::stall::Origin;
 
 /// Names a task for as long as its reactor lives; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,7 @@ struct Task {
     future: Pin<Box<dyn Future<Output = ()>>>,
     waker: Waker,
     outcome: Rc<dyn Outcome>,
+    origin: Origin,
 }
 
 struct Slot {
@@ -268,6 +270,7 @@ impl TaskTable {
         &self,
         future: Pin<Box<dyn Future<Output = ()>>>,
         outcome: Rc<dyn Outcome>,
+        origin: Origin,
     ) -> TaskId {
         let generation = self.generation();
         let mut slots = self.slots.borrow_mut();
@@ -282,6 +285,7 @@ impl TaskTable {
                 future,
                 waker: header.clone().into(),
                 outcome,
+                origin,
             }),
             header,
             aborted: false,
@@ -301,11 +305,11 @@ impl TaskTable {
         TaskWaker::new(id, self.ready.clone())
     }
 
-    /// Polls the task once; returns `false` if it has already ended.
-    pub(crate) fn run(&self, id: TaskId) -> bool {
-        let Some(mut task) = self.take(id) else {
-            return false;
-        };
+    /// Polls the task once, and returns where it comes from; `None` if it has already
+    /// ended.
+    pub(crate) fn run(&self, id: TaskId) -> Option<Origin> {
+        let mut task = self.take(id)?;
+        let origin = task.origin;
         let Task { future, waker, .. } = &mut task;
         let poll = catch_unwind(AssertUnwindSafe(|| {
             self.while_running(id, waker, || {
@@ -317,7 +321,7 @@ impl TaskTable {
         let slot = &mut slots[id.slot];
         if matches!(poll, Ok(Poll::Pending)) && !slot.aborted {
             slot.task = Some(task);
-            return true;
+            return Some(origin);
         }
         slots.remove(id.slot);
         drop(slots);
@@ -326,7 +330,7 @@ impl TaskTable {
             Ok(Poll::Pending) => abort(task),
             Err(panic) => end(task, Some(panic)),
         }
-        true
+        Some(origin)
     }
 
     /// Ends the task without polling it again.

@@ -82,17 +82,20 @@ impl Listener {
     /// See the crate's own.
     pub async fn accept(&self) -> io::Result<Stream> {
         let _turn = Turn::take(&self.accepting)?;
+        let inner = self.registration.inner();
         loop {
             match self.accept_one().await {
                 Ok(stream) => {
                     self.shortage.is_over();
+                    inner.count(|stats| stats.accepted += 1);
                     return Ok(stream);
                 }
                 Err(error) => match Verdict::of(&error) {
-                    Verdict::Skip => log::debug!("passed over a connection: {error}"),
+                    Verdict::Skip => self.skip(&error),
                     Verdict::BackOff => {
                         // Nobody would count the time.
-                        self.registration.inner().ensure_open()?;
+                        inner.ensure_open()?;
+                        inner.count(|stats| stats.accepts_delayed += 1);
                         self.back_off(&error).await;
                     }
                     Verdict::Fatal => return Err(error),
@@ -112,9 +115,15 @@ impl Listener {
                     return Ok(Stream::new(registration, peer, low_water));
                 }
                 // Some systems refuse options on a connection that was reset.
-                Err(error) => log::debug!("passed over a connection: {error}"),
+                Err(error) => self.skip(&error),
             }
         }
+    }
+
+    fn skip(&self, error: &io::Error) {
+        let inner = self.registration.inner();
+        inner.count(|stats| stats.accepts_skipped += 1);
+        log::debug!("passed over a connection: {error}");
     }
 
     async fn back_off(&self, error: &io::Error) {

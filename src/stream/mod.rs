@@ -239,8 +239,11 @@ impl ReadHalf {
 
     /// Makes every further read fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
-        if self.poison.is_none() {
-            self.poison = Poison::of(moved, wanted).map(Box::new);
+        if self.poison.is_none()
+            && let Some(poison) = Poison::of(moved, wanted)
+        {
+            self.poison = Some(Box::new(poison));
+            self.reactor().count(|stats| stats.poisoned += 1);
         }
         if self.poison.is_some() {
             self.discard_ahead();
@@ -329,8 +332,11 @@ impl WriteHalf {
 
     /// Makes every further write fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
-        if self.poison.is_none() {
-            self.poison = Poison::of(moved, wanted).map(Box::new);
+        if self.poison.is_none()
+            && let Some(poison) = Poison::of(moved, wanted)
+        {
+            self.poison = Some(Box::new(poison));
+            self.reactor().count(|stats| stats.poisoned += 1);
         }
     }
 }

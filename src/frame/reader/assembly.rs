@@ -35,6 +35,7 @@ impl FrameReader {
     fn end_frame(&mut self, len: usize) {
         self.payload = None;
         self.ended += 1;
+        self.half.reactor().count(|stats| stats.frames_in += 1);
         self.settle_debt(self.prefix.size() + len);
     }
 
