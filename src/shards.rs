@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 use std::thread::{self, JoinHandle};
 
 use crate::drain::Drain;
-use crate::reactor::{Builder, Handle};
+use crate::reactor::{Builder, Handle, Remote};
 
 /// A service on several threads: one reactor, and one drain, for each.
 ///
@@ -88,6 +88,7 @@ pub struct Shards<T> {
 
 struct Running<T> {
     stop: Arc<Stop>,
+    remote: Remote,
     thread: JoinHandle<io::Result<T>>,
 }
 
@@ -145,6 +146,38 @@ impl<T: Send + 'static> Shards<T> {
         Ok(shards)
     }
 
+    /// The way to each of their reactors, in order.
+    ///
+    /// # Examples
+    ///
+    /// What all of them have done so far:
+    ///
+    /// ```
+    /// use readinto::{Reactor, Shards, Stats};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shards = Shards::start(Reactor::builder(), 0..2, |shard, _| async move {
+    ///     shard.drain.begun().await;
+    /// })?;
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// for remote in shards.remotes() {
+    ///     let sender = sender.clone();
+    ///     remote.spawn(move |handle| async move {
+    ///         let _ = sender.send(handle.stats());
+    ///     })?;
+    /// }
+    /// drop(sender);
+    /// let all = receiver.iter().fold(Stats::default(), |all, stats| all.plus(&stats));
+    /// assert_eq!(all.spawned, 2);
+    /// # shards.drain();
+    /// # shards.join();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        self.shards.iter().map(|running| &running.remote)
+    }
+
     /// Begins the [`Drain`] of each. It does not wait for them.
     ///
     /// # Examples
@@ -171,7 +204,8 @@ impl<T: Send + 'static> Shards<T> {
     ///
     /// See [`Shards`].
     pub fn join(self) -> Vec<io::Result<T>> {
-        self.shards.into_iter().map(Running::join).collect()
+        let threads = self.shards.into_iter().map(|running| running.thread);
+        threads.map(join).collect()
     }
 }
 
@@ -189,7 +223,7 @@ impl<T: Send + 'static> Running<T> {
         let thread = thread::Builder::new().name(name).spawn(move || {
             let mut reactor = builder.build()?;
             // Nobody listens any more only if the caller's thread has gone.
-            let _ = built.send(());
+            let _ = built.send(reactor.handle().remote());
             let shard = Shard {
                 index,
                 handle: reactor.handle(),
@@ -204,17 +238,20 @@ impl<T: Send + 'static> Running<T> {
                 main.as_mut().poll(context)
             }))
         })?;
-        let running = Running { stop, thread };
         match is_built.recv() {
-            Ok(()) => Ok(running),
-            Err(_) => Err(running.join().err().expect("no reactor, so no output")),
+            Ok(remote) => Ok(Running {
+                stop,
+                remote,
+                thread,
+            }),
+            Err(_) => Err(join(thread).err().expect("no reactor, so no output")),
         }
     }
+}
 
-    fn join(self) -> io::Result<T> {
-        let joined = self.thread.join();
-        joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
-    }
+fn join<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
+    let joined = thread.join();
+    joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
 }
 
 impl<T> fmt::Debug for Shards<T> {

@@ -110,6 +110,14 @@ pub(crate) struct ServeOptions {
     /// For how long to poll after the last event before going to sleep
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = busy_poll)]
     pub(crate) busy_poll: Duration,
+
+    /// How often to say what is going on; SIGUSR1 asks for it at any time
+    #[arg(long, value_name = "TIME", default_value = "none")]
+    pub(crate) stats: Limit,
+
+    /// Say it as JSON, an object for each line
+    #[arg(long)]
+    pub(crate) stats_json: bool,
 }
 
 /// Send frames to an echo server, check every byte that returns, and time it.
@@ -233,7 +241,7 @@ Sizes are as in 4096, 64KiB, 100MB; times as in 500ms, 30s, 5m, or none.
 Standard output gets one line `listening on ADDRESS` per listener; port 0 takes any free port.
 SIGTERM or SIGINT: accept no more, answer the frames in flight, say in a line how many connections
 finished, and exit with 0, or with 1 if the drain timeout cut some; a second signal cuts them at
-once. SIGHUP is ignored.
+once. SIGUSR1: say what is going on. SIGHUP is ignored.
 RUST_LOG=info or debug tells more on standard error.
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
 

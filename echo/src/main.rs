@@ -15,6 +15,7 @@ mod own_server;
 mod pattern;
 mod progress;
 mod report;
+mod reporter;
 mod resources;
 mod serve;
 mod serve_error;

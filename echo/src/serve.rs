@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::sync::Arc;
 use std::thread;
 
 use readinto::Reactor;
@@ -12,6 +11,7 @@ use crate::allow::AllowList;
 use crate::cli::ServeOptions;
 use crate::connection::FrameLimits;
 use crate::listen::Bound;
+use crate::reporter::{self, Reporter};
 use crate::serve_error::ServeError;
 use crate::server::{Limits, Server};
 use crate::signals::{self, StopRequests};
@@ -24,10 +24,13 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     if let Some(budget) = options.memory_budget {
         builder = builder.memory_budget(budget / threads);
     }
+    if options.stats.duration().is_some() {
+        builder = builder.watch_stalls(reporter::STALL);
+    }
     let bind = |address| Bound::bind(address, options.mode, threads);
     let bound: Vec<_> = options.listen.iter().map(bind).collect::<Result<_, _>>()?;
     // Not before, so that a slow name server can be interrupted.
-    let stop = Arc::new(StopRequests::default());
+    let (stop, words) = StopRequests::new();
     signals::forward_to(&stop).map_err(ServeError::Signals)?;
 
     let allow = AllowList::new(&options.allow);
@@ -52,6 +55,7 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     for address in addresses {
         say(format_args!("listening on {address}"));
     }
+    Reporter::new(&server, options).report_until_stopped(&words);
     let finished = server.join()?;
     say(format_args!(
         "stopped: connections finished: {finished}, cut: 0"
@@ -68,7 +72,7 @@ fn warn_of_crowding(threads: usize) {
 }
 
 /// Prints a line, at once. That nobody reads it is no reason to fail.
-fn say(line: fmt::Arguments<'_>) {
+pub(crate) fn say(line: fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
         log::info!("cannot write to standard output: {error}");

@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
 use log::Level;
-use readinto::{BoundListener, Builder, JoinHandle, Listener, Shard, Shards, Stream};
+use readinto::{
+    BoundListener, Builder, JoinHandle, Listener, Shard, Shards, Stats, Stream, TurnLengths,
+};
 
 use crate::allow::AllowList;
 use crate::connection::{Connection, FrameLimits};
@@ -60,6 +62,33 @@ impl Server {
         Ok(Server { shards, drain })
     }
 
+    /// Has `known` say what each thread has done so far. One that has ended, or is too
+    /// busy to answer in time, is left as it is there.
+    pub(crate) fn ask(&self, known: &mut Vec<Done>) {
+        let (sender, receiver) = mpsc::channel();
+        let mut threads = 0;
+        for (thread, remote) in self.shards.remotes().enumerate() {
+            threads += 1;
+            let sender = sender.clone();
+            let told = remote.spawn(move |handle| async move {
+                let done = Done {
+                    stats: handle.stats(),
+                    turns: handle.turn_lengths().unwrap_or_default(),
+                };
+                // Nobody waits for it any more if this comes late.
+                let _ = sender.send((thread, done));
+            });
+            if let Err(error) = told {
+                log::debug!("thread {thread} can't be asked: {error}");
+            }
+        }
+        drop(sender);
+        known.resize_with(threads, Done::default);
+        while let Ok((thread, done)) = receiver.recv_timeout(PATIENCE) {
+            known[thread] = done;
+        }
+    }
+
     /// Waits until it has stopped, and returns how many connections finished by
     /// themselves after it was asked to. The others are cut.
     pub(crate) fn join(self) -> Result<usize, ServeError> {
@@ -83,6 +112,23 @@ impl Server {
                 finished,
                 cut,
             }),
+        }
+    }
+}
+
+/// What a thread has done so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) stats: Stats,
+    /// Of none, unless they are timed.
+    pub(crate) turns: TurnLengths,
+}
+
+impl Done {
+    pub(crate) fn plus(&self, other: &Done) -> Done {
+        Done {
+            stats: self.stats.plus(&other.stats),
+            turns: self.turns.plus(&other.turns),
         }
     }
 }
@@ -239,3 +285,6 @@ impl Service {
         }
     }
 }
+
+/// How long a thread may take to say what it has done.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,29 +1,57 @@
-//! How a server is told to stop: by signals, or by another thread.
+//! How a server is told things: by signals, or by another thread.
 //!
-//! A handler may do next to nothing, so a small thread takes the signals and
-//! wakes the server's task, which otherwise sleeps.
+//! A handler may do next to nothing, so a small thread takes the signals, and passes
+//! them on to those who sleep.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use event_listener::Event;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 /// How often the server was told to stop; any thread may ask.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StopRequests {
     count: AtomicUsize,
     changed: Event,
+    word: Sender<Word>,
+}
+
+/// What the thread that waits for a server is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The server was told to stop.
+    Stop,
+    /// Somebody wants to know what it does.
+    Report,
 }
 
 impl StopRequests {
+    /// None yet; and what others are to hear of them.
+    pub(crate) fn new() -> (Arc<StopRequests>, Receiver<Word>) {
+        let (word, words) = mpsc::channel();
+        let stop = StopRequests {
+            count: AtomicUsize::new(0),
+            changed: Event::new(),
+            word,
+        };
+        (Arc::new(stop), words)
+    }
+
     /// Tells the server to stop, or to hurry if it is stopping already.
     pub(crate) fn request(&self) {
         self.count.fetch_add(1, Ordering::Release);
         self.changed.notify(usize::MAX);
+        self.tell(Word::Stop);
+    }
+
+    fn tell(&self, word: Word) {
+        // Who does not listen need not know.
+        let _ = self.word.send(word);
     }
 
     /// Waits until there were this many requests.
@@ -39,18 +67,19 @@ impl StopRequests {
     }
 }
 
-/// From now on, SIGTERM and SIGINT are requests to stop, and SIGHUP is nothing.
+/// From now on, SIGTERM and SIGINT are requests to stop, SIGUSR1 asks for a report,
+/// and SIGHUP is nothing.
 pub(crate) fn forward_to(stop: &Arc<StopRequests>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let stop = stop.clone();
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if signal == SIGHUP {
-                    log::info!("ignored SIGHUP");
-                } else {
-                    stop.request();
+                match signal {
+                    SIGHUP => log::info!("ignored SIGHUP"),
+                    SIGUSR1 => stop.tell(Word::Report),
+                    _ => stop.request(),
                 }
             }
         })?;

@@ -89,7 +89,8 @@ impl Builder {
     ///
     /// While a task computes, nobody else on this reactor is served. The report goes to
     /// [`log::warn!`], once a second at most, and names the type of the task's future
-    /// and where it was spawned; [`Stats::stalls`](super::Stats::stalls) counts them
+    /// and where it was spawned; a thread that did not get its core for so long looks the
+    /// same, on a busy machine; [`Stats::stalls`](super::Stats::stalls) counts them
     /// all. [`Handle::turn_lengths`] tells how long whole turns took.
     ///
     /// # Examples

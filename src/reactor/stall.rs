@@ -153,6 +153,29 @@ impl TurnLengths {
         self.longest
     }
 
+    /// Those of both, for several reactors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let builder = readinto::Reactor::builder().watch_stalls(std::time::Duration::from_secs(1));
+    /// let reactors = [builder.clone().build()?, builder.build()?];
+    /// let turns = reactors.iter().filter_map(|reactor| reactor.handle().turn_lengths());
+    /// let all = turns.reduce(|one, other| one.plus(&other)).unwrap();
+    /// assert_eq!(all.count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn plus(&self, other: &TurnLengths) -> TurnLengths {
+        let mut sum = self.clone();
+        let buckets = sum.buckets.iter_mut().zip(other.buckets.iter());
+        buckets.for_each(|(bucket, count)| *bucket += count);
+        sum.longest = sum.longest.max(other.longest);
+        sum
+    }
+
     fn add(&mut self, length: Duration) {
         self.buckets[bucket(length)] += 1;
         self.longest = self.longest.max(length);
@@ -219,5 +242,8 @@ mod tests {
             assert!((exact..=exact * 9 / 8).contains(&got), "{share}: {got:?}");
         }
         assert_eq!(turns.count(), 1000);
+        let twice = turns.plus(&turns);
+        assert_eq!(twice.count(), 2000);
+        assert_eq!(twice.quantile(0.5), turns.quantile(0.5));
     }
 }
