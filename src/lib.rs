@@ -19,7 +19,7 @@
 //! to open sockets. Nothing is hidden in thread-local state, so there is no
 //! "must be called from within a runtime". Several reactors, on one thread or
 //! many, don't know of each other. Other threads reach a reactor through a
-//! [`Remote`]. [`Shards`] has one for each of several threads.
+//! [`Remote`], and send values both ways over a [`channel`]. [`Shards`] has one for each of several threads.
 //!
 //! Sockets are registered once, edge-triggered. An operation tries its system
 //! call first and parks only if the kernel has nothing for it.
@@ -103,12 +103,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 mod drain;
 mod frame;
 mod pool;
 mod reactor;
 mod shards;
 mod stream;
+mod waiting;
 
 pub use drain::{Drain, DrainGuard};
 pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, TimeLimit, WriteFrame};

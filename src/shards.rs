@@ -6,12 +6,13 @@ use std::io;
 use std::panic;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::task::{Context, Waker};
+use std::sync::{Arc, mpsc};
+use std::task::Context;
 use std::thread::{self, JoinHandle};
 
 use crate::drain::Drain;
 use crate::reactor::{Builder, Handle, Remote};
+use crate::waiting::Waiting;
 
 /// A service on several threads: one reactor, and one drain, for each.
 ///
@@ -266,33 +267,21 @@ impl<T> fmt::Debug for Shards<T> {
 #[derive(Debug, Default)]
 struct Stop {
     asked: AtomicBool,
-    waiting: Mutex<Option<Waker>>,
+    waiting: Waiting,
 }
 
 impl Stop {
     fn ask(&self) {
         self.asked.store(true, Ordering::Release);
-        if let Some(waker) = self.waiting().take() {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 
     /// Whether it was given; if not, who polls is woken once it is.
     fn is_asked(&self, context: &Context<'_>) -> bool {
-        let mut waiting = self.waiting();
-        // It is looked at while the waker can't be taken: whoever asks later finds it.
-        if self.asked.load(Ordering::Acquire) {
-            return true;
+        let is_asked = || self.asked.load(Ordering::Acquire);
+        is_asked() || {
+            self.waiting.register(context.waker());
+            is_asked()
         }
-        match &mut *waiting {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-        false
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
-        // Nothing in here panics half-way.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
