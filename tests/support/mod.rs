@@ -13,6 +13,7 @@
 )]
 
 mod bytes;
+pub(crate) mod example;
 mod folder;
 pub(crate) mod network;
 mod peer_thread;

@@ -1,0 +1,66 @@
+//! A proxy that spreads connections over several servers, and moves frames both ways
+//! without holding more than one of each:
+//! `cargo run --example proxy -- 127.0.0.1:7001 127.0.0.1:7000 [MORE SERVERS]`.
+
+use std::error::Error;
+use std::io;
+
+use futures_util::future::try_join;
+use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Listener};
+use readinto::{Prefix, Reactor, ReadHalf, Stream, WriteHalf};
+
+/// The longest frame that is passed on.
+const MAX: usize = 64 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut addresses = std::env::args().skip(1).map(|text| text.parse::<Address>());
+    let listen = addresses.next().ok_or("where to listen?")??;
+    let servers = addresses.collect::<Result<Vec<_>, _>>()?;
+    if servers.is_empty() {
+        return Err("which servers?".into());
+    }
+    // Whatever the peers do, no more than this is held.
+    let mut reactor = Reactor::builder().memory_budget(4 * MAX).build()?;
+    let handle = reactor.handle();
+    let listener = Listener::bind(&handle, &listen)?;
+    println!("listening on {}", listener.local_address());
+    reactor.block_on(async {
+        for server in servers.iter().cycle() {
+            let client = listener.accept().await?;
+            handle.spawn(serve(handle.clone(), client, server.clone()));
+        }
+        Ok(())
+    })?
+}
+
+async fn serve(handle: Handle, client: Stream, server: Address) {
+    let peer = client.peer_address();
+    if let Err(error) = pass_on(&handle, client, &server).await {
+        eprintln!("{peer} to {server}: {error}");
+    }
+}
+
+async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Result<()> {
+    let server = Stream::connect(handle, server).await?;
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let there = move_frames(from_client, to_server);
+    let back = move_frames(from_server, to_client);
+    try_join(there, back).await?;
+    Ok(())
+}
+
+/// Moves whole frames until `from` ends, then ends `to`.
+async fn move_frames(from: ReadHalf, to: WriteHalf) -> Result<(), FrameError> {
+    let mut from = FrameReader::new(from, Prefix::U32Be, MAX);
+    let mut to = FrameWriter::new(to, Prefix::U32Be);
+    while let Some(payload) = from.next().await? {
+        to.feed(payload).await?;
+        // A burst leaves together.
+        if !from.is_next_ready() {
+            to.flush().await?;
+        }
+    }
+    // The other direction may go on.
+    to.into_inner().shutdown_write().map_err(FrameError::Io)
+}

@@ -1,0 +1,68 @@
+//! Receives files: each frame's payload goes from the socket straight into a file that
+//! is mapped into memory, with no buffer in between.
+//! `cargo run --example receive_file -- 127.0.0.1:7000 FOLDER`.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use memmap2::MmapMut;
+use readinto::{FrameReader, Listener, Prefix, Reactor, Stream};
+
+/// The longest file that is accepted.
+const MAX: usize = 16 << 30;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().ok_or("where to listen?")?;
+    let folder = arguments.next().ok_or("into which folder?")?;
+    fs::create_dir_all(&folder)?;
+
+    let mut reactor = Reactor::new()?;
+    let handle = reactor.handle();
+    let listener = Listener::bind(&handle, &address.parse()?)?;
+    println!("listening on {}", listener.local_address());
+    reactor.block_on(async {
+        for number in 1.. {
+            let stream = listener.accept().await?;
+            let (peer, folder) = (stream.peer_address(), Path::new(&folder).to_owned());
+            handle.spawn(async move {
+                if let Err(error) = receive(stream, &folder, number).await {
+                    eprintln!("{peer}: {error}");
+                }
+            });
+        }
+        Ok(())
+    })?
+}
+
+/// Receives the files of one connection.
+async fn receive(stream: Stream, folder: &Path, connection: u32) -> Result<(), Box<dyn Error>> {
+    let mut frames = FrameReader::new(stream.split().0, Prefix::U64Be, MAX);
+    let mut number = 0;
+    while let Some(len) = frames.next_len().await? {
+        number += 1;
+        let path = folder.join(format!("{connection}-{number}"));
+        let partial = path.with_extension("partial");
+        let mut mapped = map(&partial, len)?;
+        frames.read_payload_into(&mut mapped).await?;
+        mapped.flush()?;
+        fs::rename(&partial, &path)?;
+        println!("{}: {len} bytes", path.display());
+    }
+    Ok(())
+}
+
+/// A new file of `len` bytes, as a slice.
+fn map(path: &Path, len: usize) -> io::Result<MmapMut> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    file.set_len(len as u64)?;
+    // SAFETY: we have just made the file, under a name that nobody else looks for, so
+    // nobody changes or shortens it while it is mapped.
+    unsafe { MmapMut::map_mut(&file) }
+}

@@ -1,0 +1,149 @@
+//! The examples do what their first lines say.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+use readinto::Prefix;
+use support::example::Example;
+use support::{TempDir, assert_same, framed, pattern};
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Has the example `client` ask three questions, and checks the answers.
+#[track_caller]
+fn assert_answers(address: &str) {
+    let (status, lines, complaints) = Example::start("client", &[address]).finish();
+    assert!(status.success(), "{complaints:?}");
+    assert_eq!(lines, ["one: one", "two: two", "three: three"]);
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+#[test]
+fn echo_answers_the_client() {
+    let (_echo, address) = Example::listening("echo", &[ANY_PORT]);
+    assert_answers(&address);
+}
+
+#[test]
+fn the_client_waits_for_a_server_that_comes_late_and_gives_up_on_one_that_never_does() {
+    let free = {
+        let (_echo, address) = Example::listening("echo", &[ANY_PORT]);
+        address
+    };
+    let client = Example::start("client", &[&free]);
+    assert!(client.complaint().contains("trying again"));
+    let (echo, _) = Example::listening("echo", &[&free]);
+    let (status, lines, _) = client.finish();
+    assert!(status.success());
+    assert_eq!(lines.len(), 3);
+
+    drop(echo);
+    let (status, lines, complaints) = Example::start("client", &[&free]).finish();
+    assert!(!status.success());
+    assert!(lines.is_empty(), "{lines:?}");
+    assert!(
+        complaints.last().unwrap().contains("refused"),
+        "{complaints:?}"
+    );
+}
+
+#[test]
+fn the_proxy_goes_round_the_servers() {
+    let (_one, first) = Example::listening("echo", &[ANY_PORT]);
+    let (two, second) = Example::listening("echo", &[ANY_PORT]);
+    let (proxy, address) = Example::listening("proxy", &[ANY_PORT, &first, &second]);
+    assert_answers(&address);
+    assert_answers(&address);
+
+    drop(two);
+    assert_answers(&address);
+    let (status, ..) = Example::start("client", &[&address]).finish();
+    assert!(
+        status.success(),
+        "the next attempt reaches the server that is left"
+    );
+    assert!(proxy.complaint().contains(&second), "it names who failed");
+}
+
+#[test]
+fn a_received_file_is_what_was_sent() {
+    let folder = TempDir::new();
+    let path = folder.path().to_str().unwrap();
+    let (receiver, address) = Example::listening("receive_file", &[ANY_PORT, path]);
+    let mut sender = TcpStream::connect(address).unwrap();
+    let files = [pattern(1, 5_000_000), pattern(2, 1)];
+    for file in &files {
+        sender.write_all(&framed(Prefix::U64Be, file)).unwrap();
+    }
+    for (number, file) in (1..).zip(&files) {
+        let line = receiver.line();
+        assert!(line.ends_with(&format!("{} bytes", file.len())), "{line}");
+        let received = folder.path().join(format!("1-{number}"));
+        assert_same(&fs::read(received).unwrap(), file);
+    }
+    // Half a file is not shown as one.
+    sender
+        .write_all(&framed(Prefix::U64Be, &files[0])[..1000])
+        .unwrap();
+    drop(sender);
+    let complaint = receiver.complaint();
+    assert!(complaint.contains("992 of 5000000 bytes"), "{complaint}");
+    assert!(folder.path().join("1-3.partial").exists());
+    assert!(!folder.path().join("1-3").exists());
+}
+
+#[test]
+fn the_daemon_answers_tells_and_drains() {
+    let (daemon, address) = Example::listening("daemon", &[ANY_PORT]);
+    assert_answers(&address);
+    daemon.signal(Signal::SIGUSR1);
+    let line = daemon.line();
+    assert!(line.contains("frames_in: 3, frames_out: 3"), "{line}");
+
+    let mut in_flight = TcpStream::connect(&address).unwrap();
+    let question = framed(Prefix::U32Be, b"in flight");
+    in_flight.write_all(&question[..6]).unwrap();
+    // The daemon has it before the signal: 3 questions of 4 + 3, 3 and 5 bytes, and 6.
+    while !asked(&daemon).contains("bytes_in: 29,") {}
+    daemon.signal(Signal::SIGTERM);
+    in_flight.write_all(&question[6..]).unwrap();
+    assert_eq!(
+        std::io::read_to_string(&in_flight).unwrap().as_bytes(),
+        question
+    );
+    let (status, lines, complaints) = daemon.finish();
+    assert!(status.success(), "{complaints:?}");
+    assert_eq!(lines, ["stopped; connections cut: 0"]);
+}
+
+fn asked(daemon: &Example) -> String {
+    daemon.signal(Signal::SIGUSR1);
+    daemon.line()
+}
+
+#[test]
+fn a_foreign_loop_runs_a_reactor_beside_its_own_things() {
+    let (status, mut lines, complaints) = Example::start("foreign_loop", &[]).finish();
+    assert!(status.success(), "{complaints:?}");
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "the pipe has something",
+            "the reactor moved a 1",
+            "the reactor moved a 2",
+            "the reactor moved a 3",
+        ]
+    );
+}
+
+#[test]
+fn a_program_without_async_asks_a_reactor_beside_it() {
+    let (status, lines, complaints) = Example::start("beside", &[]).finish();
+    assert!(status.success(), "{complaints:?}");
+    assert_eq!(lines, ["one: ONE", "two: TWO", "three: THREE"]);
+}

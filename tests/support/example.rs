@@ -1,0 +1,117 @@
+//! The examples as processes: `cargo test` builds them beside the tests.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::DEADLINE;
+
+/// A running example; killed when it is dropped.
+pub(crate) struct Example {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Example {
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Example {
+        let deps = env::current_exe().expect("this program has a path");
+        let folder = deps.ancestors().nth(2).expect("the profile's folder");
+        let program = folder.join("examples").join(name);
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                let program = program.display();
+                panic!("{program}: {error} (cargo build --examples makes it)")
+            });
+        let stdout = lines(child.stdout.take().expect("a pipe"));
+        let stderr = lines(child.stderr.take().expect("a pipe"));
+        Example {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Starts one that listens on an address of its choice, and returns that too.
+    pub(crate) fn listening(name: &str, arguments: &[&str]) -> (Example, String) {
+        let example = Example::start(name, arguments);
+        let line = example.line();
+        let address = line.strip_prefix("listening on ").unwrap_or_else(|| {
+            panic!("{name} said {line:?}");
+        });
+        let address = address.split(',').next().unwrap_or(address);
+        (example, address.to_owned())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of its standard output.
+    pub(crate) fn line(&self) -> String {
+        self.stdout
+            .recv_timeout(DEADLINE)
+            .expect("a line on standard output")
+    }
+
+    /// The next line of its standard error.
+    pub(crate) fn complaint(&self) -> String {
+        self.stderr
+            .recv_timeout(DEADLINE)
+            .expect("a line on standard error")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.id().try_into().expect("an id"));
+        kill(id, signal).expect("the process is there");
+    }
+
+    /// Waits for its end; returns how it ended, and the lines that were not read.
+    pub(crate) fn finish(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                break status;
+            }
+            assert!(start.elapsed() < DEADLINE, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        // The pipes end with the process.
+        (
+            status,
+            self.stdout.iter().collect(),
+            self.stderr.iter().collect(),
+        )
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // Both fail if it has ended already, which is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
