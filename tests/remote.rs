@@ -169,6 +169,36 @@ fn a_reactor_that_is_gone_gives_the_closure_back() {
     assert_eq!(Arc::strong_count(&resource), 1);
 }
 
+/// The remote outlives the reactor here: what it keeps, it keeps for ever.
+#[test]
+fn a_closure_that_comes_as_the_reactor_goes_is_given_back_or_dropped() {
+    let resource = Arc::new(());
+    for round in 0..1000 {
+        let reactor = Reactor::builder().remote_capacity(4).build().unwrap();
+        let remote = reactor.handle().remote();
+        let (begun, begins) = mpsc::channel();
+        let (sending, held) = (remote.clone(), resource.clone());
+        let thread = thread::spawn(move || {
+            begun.send(()).unwrap();
+            loop {
+                let held = held.clone();
+                let spawned = sending.spawn(async move |_handle: Handle| drop(held));
+                if let Err(RemoteSpawnError::Gone(_)) = spawned {
+                    return;
+                }
+            }
+        });
+        begins.recv().unwrap();
+        drop(reactor);
+        thread.join().unwrap();
+        assert_eq!(
+            Arc::strong_count(&resource),
+            1,
+            "the queue has kept one in round {round}"
+        );
+    }
+}
+
 #[test]
 fn a_panic_in_a_closure_or_in_its_task_harms_nobody_else() {
     let mut reactor = Reactor::new().unwrap();

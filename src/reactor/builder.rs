@@ -39,7 +39,7 @@ impl Builder {
     }
 
     /// How many closures [`Remote::spawn`](super::Remote::spawn) may have waiting at once, 1024 by
-    /// default; the queue of them takes 24 bytes each from the start.
+    /// default. The queue keeps the room that it has once needed.
     pub fn remote_capacity(mut self, closures: usize) -> Builder {
         self.remote_capacity = closures;
         self

@@ -12,6 +12,7 @@ mod builder;
 mod handle;
 mod join;
 mod parked;
+mod queue;
 mod registration;
 mod remote;
 mod scheduled_io;
@@ -29,7 +30,6 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use mio::{Events, Token};
 
 pub(crate) use budget::LIMIT;
@@ -44,7 +44,7 @@ pub use stall::TurnLengths;
 pub use stats::Stats;
 pub use timer::{Elapsed, Sleep};
 
-use remote::Job;
+use remote::Jobs;
 use spin::Spin;
 use stall::Origin;
 use task::TaskId;
@@ -77,7 +77,7 @@ pub struct Reactor {
     poll: mio::Poll,
     events: Events,
     spin: Spin,
-    jobs: Receiver<Box<dyn Job>>,
+    jobs: Jobs,
     handle: Handle,
     /// The future that `block_on` is driving.
     root: Option<TaskId>,
@@ -197,7 +197,7 @@ impl Reactor {
         if self.inner().awake.take_notified() {
             self.inner().count(|stats| stats.wake_ups += 1);
             self.inner().tasks.take_woken(&self.inner().ready);
-            self.take_jobs();
+            self.jobs.run(&self.handle);
         }
         let tasks = self.run_ready();
         // For futures that somebody polls by hand between two turns.
@@ -305,13 +305,6 @@ impl Reactor {
         Ok(count)
     }
 
-    /// Spawns what other threads have sent by now.
-    fn take_jobs(&self) {
-        for job in self.jobs.try_iter().take(self.jobs.len()) {
-            job.run(&self.handle);
-        }
-    }
-
     /// Polls each task that is ready by now.
     fn run_ready(&self) -> usize {
         let inner = self.inner();
@@ -353,8 +346,6 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         self.inner().closed.set(true);
         self.inner().tasks.abort_all();
-        // The queue lives as long as a `Remote` does; what is in it need not.
-        self.jobs.try_iter().for_each(drop);
         self.inner().wake_all();
     }
 }

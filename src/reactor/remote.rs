@@ -1,14 +1,14 @@
 //! The one part of a reactor that other threads may hold.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-
 use super::Handle;
 use super::awake::AwakeFlag;
+use super::queue::{Queue, Refused};
 
 /// Work for a reactor, from any thread.
 ///
@@ -43,7 +43,7 @@ use super::awake::AwakeFlag;
 /// ```
 #[derive(Clone)]
 pub struct Remote {
-    jobs: Sender<Box<dyn Job>>,
+    jobs: Arc<Queue<Box<dyn Job>>>,
     awake: Arc<AwakeFlag>,
 }
 
@@ -52,7 +52,8 @@ impl Remote {
     ///
     /// `make` is called on the reactor's thread, within the new task, so that
     /// only the closure has to be [`Send`]. Closures sent by one thread are
-    /// taken in their order.
+    /// taken in their order. What the reactor has not taken by the time it is
+    /// dropped is dropped with it.
     ///
     /// # Errors
     ///
@@ -66,13 +67,13 @@ impl Remote {
         M: FnOnce(Handle) -> F + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
-        match self.jobs.try_send(Box::new(SpawnJob(make))) {
+        match self.jobs.push(Box::new(SpawnJob(make))) {
             Ok(()) => {
                 self.awake.notify();
                 Ok(())
             }
-            Err(TrySendError::Full(job)) => Err(RemoteSpawnError::Full(unbox(job))),
-            Err(TrySendError::Disconnected(job)) => Err(RemoteSpawnError::Gone(unbox(job))),
+            Err(Refused::Full(job)) => Err(RemoteSpawnError::Full(unbox(job))),
+            Err(Refused::Closed(job)) => Err(RemoteSpawnError::Gone(unbox(job))),
         }
     }
 
@@ -172,8 +173,34 @@ fn unbox<M: 'static>(job: Box<dyn Job>) -> M {
     }
 }
 
-/// The queue of closures and the handle that fills it from other threads.
-pub(crate) fn remote(awake: Arc<AwakeFlag>, capacity: usize) -> (Remote, Receiver<Box<dyn Job>>) {
-    let (jobs, receiver) = bounded(capacity);
-    (Remote { jobs, awake }, receiver)
+/// The handle that other threads fill the queue with, and the reactor's end.
+pub(crate) fn remote(awake: Arc<AwakeFlag>, capacity: usize) -> (Remote, Jobs) {
+    let jobs = Arc::new(Queue::new(capacity));
+    let remote = Remote {
+        jobs: jobs.clone(),
+        awake,
+    };
+    let taken = VecDeque::new();
+    (remote, Jobs { jobs, taken })
+}
+
+/// The end of the queue that the reactor holds; dropping it drops what waits.
+pub(crate) struct Jobs {
+    jobs: Arc<Queue<Box<dyn Job>>>,
+    /// Empty but while what is in it runs.
+    taken: VecDeque<Box<dyn Job>>,
+}
+
+impl Jobs {
+    /// Spawns what other threads have sent by now.
+    pub(crate) fn run(&mut self, handle: &Handle) {
+        self.jobs.take(&mut self.taken);
+        self.taken.drain(..).for_each(|job| job.run(handle));
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        drop(self.jobs.close());
+    }
 }
