@@ -54,9 +54,7 @@ impl Model {
                 *count = 0;
             }
             self.state.leave_idle();
-            if self.state.take_notified() {
-                seen = self.pushed.load(Relaxed);
-            }
+            self.state.drain(|| seen = self.pushed.load(Relaxed));
         }
         sleeps
     }

@@ -5,10 +5,10 @@
 //! Three states in one atomic tell the cases apart.
 //!
 //! The order that makes this sound: a waker first pushes its work, then calls
-//! [`AwakeFlag::notify`]; the loop first calls [`AwakeFlag::take_notified`], then
-//! drains the work. Both are read-modify-write operations on one atomic, so
-//! either the loop sees the work in this drain, or it sees that it is notified
-//! when it next tries to park.
+//! [`AwakeFlag::notify`]; the loop calls [`AwakeFlag::drain`], which first resets
+//! the flag and then takes the work. Both are read-modify-write operations on one
+//! atomic, so either the loop sees the work in this drain, or it sees that it is
+//! notified when it next tries to park.
 
 mod state;
 
@@ -16,12 +16,9 @@ use std::io;
 
 use mio::{Registry, Token, Waker};
 
+/// For `state`.
+use super::atomic;
 use state::State;
-
-/// Where `state` takes its atomics from.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
-}
 
 /// The flag and the eventfd behind it; shared with every waker.
 #[derive(Debug)]
@@ -74,9 +71,9 @@ impl AwakeFlag {
         self.state.is_notified()
     }
 
-    /// See [`State::take_notified`].
-    pub(crate) fn take_notified(&self) -> bool {
-        self.state.take_notified()
+    /// See [`State::drain`].
+    pub(crate) fn drain(&self, take: impl FnOnce()) {
+        self.state.drain(take);
     }
 }
 
@@ -99,7 +96,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.take_notified();
+        flag.drain(|| ());
         assert!(flag.try_idle());
         flag.notify();
         assert!(woken(&mut poll));
@@ -112,12 +109,12 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.take_notified();
+        flag.drain(|| ());
         flag.notify();
         assert!(!flag.try_idle());
         assert!(!woken(&mut poll));
 
-        flag.take_notified();
+        flag.drain(|| ());
         assert!(flag.try_idle());
     }
 }

@@ -12,8 +12,8 @@ use super::awake::AwakeFlag;
 use super::budget::Budget;
 use super::spin::Spin;
 use super::stall::StallWatch;
-use super::task::{self, TaskTable};
-use super::{EVENTS, Handle, Inner, Reactor, WAKE_TOKEN, remote};
+use super::task::TaskTable;
+use super::{EVENTS, Handle, Inner, Reactor, WAKE_TOKEN, ready, remote};
 use crate::pool::{LEAST_BUDGET, Pool};
 
 /// Settings of a [`Reactor`]; made by [`Reactor::builder`].
@@ -158,7 +158,7 @@ impl Builder {
         let poll = mio::Poll::new()?;
         let awake = Arc::new(AwakeFlag::new(poll.registry(), WAKE_TOKEN)?);
         let (remote, jobs) = remote::remote(awake.clone(), self.remote_capacity);
-        let (ready_sender, ready) = task::ready_queue(awake.clone());
+        let (ready_sender, ready) = ready::ready_queue(awake.clone());
         let inner = Inner {
             registry: poll.registry().try_clone()?,
             awake,

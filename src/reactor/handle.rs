@@ -17,12 +17,13 @@ use super::awake::AwakeFlag;
 use super::budget::Budget;
 use super::join::{JoinHandle, Outcome, OutcomeCell, Reporting};
 use super::parked::Parked;
+use super::ready::{ReadyReceiver, TaskId};
 use super::remote::Remote;
 use super::scheduled_io::ScheduledIo;
 use super::spin;
 use super::stall::{Origin, StallWatch, TurnLengths};
 use super::stats::Stats;
-use super::task::{ReadyReceiver, TaskId, TaskTable};
+use super::task::TaskTable;
 use super::timer::{Elapsed, Sleep, Timers};
 use crate::pool::{Buffer, Pool, Ticket};
 

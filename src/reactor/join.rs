@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use pin_project_lite::pin_project;
 
 use super::Inner;
-use super::task::TaskId;
+use super::ready::TaskId;
 
 /// Waits for a task; made by [`Handle::spawn`].
 ///

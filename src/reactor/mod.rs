@@ -13,6 +13,7 @@ mod handle;
 mod join;
 mod parked;
 mod queue;
+mod ready;
 mod registration;
 mod remote;
 mod scheduled_io;
@@ -21,6 +22,17 @@ mod stall;
 mod stats;
 mod task;
 mod timer;
+
+// What the files that a model checker compiles take their tools from.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+}
+mod channel {
+    pub(super) use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+}
+mod mutex {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
 
 use std::fmt;
 use std::future::Future;
@@ -44,10 +56,10 @@ pub use stall::TurnLengths;
 pub use stats::Stats;
 pub use timer::{Elapsed, Sleep};
 
+use ready::TaskId;
 use remote::Jobs;
 use spin::Spin;
 use stall::Origin;
-use task::TaskId;
 
 /// Runs tasks and waits for their sockets, on one thread.
 ///
@@ -194,11 +206,7 @@ impl Reactor {
         }
         self.inner().fire_timers();
         self.inner().resume_spent();
-        if self.inner().awake.take_notified() {
-            self.inner().count(|stats| stats.wake_ups += 1);
-            self.inner().tasks.take_woken(&self.inner().ready);
-            self.jobs.run(&self.handle);
-        }
+        self.take_in();
         let tasks = self.run_ready();
         // For futures that somebody polls by hand between two turns.
         self.inner().budget.reset();
@@ -303,6 +311,16 @@ impl Reactor {
             }
         }
         Ok(count)
+    }
+
+    /// Takes in what other threads, and wakers, have brought.
+    fn take_in(&mut self) {
+        let inner = &self.handle.inner;
+        inner.awake.drain(|| {
+            inner.count(|stats| stats.wake_ups += 1);
+            inner.tasks.take_woken(&inner.ready);
+            self.jobs.run(&self.handle);
+        });
     }
 
     /// Polls each task that is ready by now.

@@ -6,7 +6,8 @@
 
 use std::task::Waker;
 
-use super::task::{TaskId, TaskTable};
+use super::ready::TaskId;
+use super::task::TaskTable;
 
 /// Somebody to wake.
 #[derive(Debug)]

@@ -4,10 +4,15 @@
 //! loop, or by whoever closes the queue, or given back. A channel whose receiver
 //! goes while somebody sends may keep what was sent for as long as a sender
 //! lives.
+//!
+//! `tests/remote_model.rs` compiles this file once more, with the lock of a model
+//! checker.
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use super::mutex::{Mutex, MutexGuard};
 
 /// Holds up to `capacity` of what other threads push.
 pub(super) struct Queue<T> {

@@ -1,4 +1,6 @@
 //! The one part of a reactor that other threads may hold.
+//!
+//! `tests/remote_model.rs` compiles this file once more, for a model checker.
 
 use std::any::Any;
 use std::collections::VecDeque;

@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::reactor::awake::AwakeFlag;
-    use crate::reactor::task::ready_queue;
+    use crate::reactor::ready::ready_queue;
 
     #[derive(Default)]
     struct Count(AtomicUsize);

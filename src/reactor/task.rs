@@ -1,4 +1,4 @@
-//! The task table and the ready queues.
+//! The task table and the queue of tasks to run.
 //!
 //! A task is a boxed future in a slab. Its waker names it by slot and
 //! generation, so that one that outlives its task wakes nobody else. Waking
@@ -7,8 +7,8 @@
 //! meanwhile, a task that wakes itself among them, wait for the next turn.
 //!
 //! There are two: a waker, which any thread may hold, puts the name on a
-//! channel; the reactor itself, when a socket is ready, on a plain queue, to
-//! which it also moves what is in the channel.
+//! channel (`ready.rs`); the reactor itself, when a socket is ready, on a plain
+//! queue, to which it also moves what is in the channel.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -18,127 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use slab::Slab;
 
-use super::awake::AwakeFlag;
 use super::join::Outcome;
+use super::ready::{NO_SLOT, ReadyReceiver, ReadySender, TaskId, TaskWaker};
 use super::stall::Origin;
-
-/// Names a task for as long as its reactor lives; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskId {
-    slot: usize,
-    generation: u64,
-}
-
-impl TaskId {
-    /// Names no task.
-    pub(crate) const NONE: TaskId = TaskId {
-        slot: NO_SLOT,
-        generation: 0,
-    };
-}
-
-/// The slot of what is in no table.
-const NO_SLOT: usize = usize::MAX;
-
-/// How many names the queue holds before it allocates. A poll of the kernel
-/// returns fewer events than this (see `EVENTS` in `reactor/mod.rs`).
-const QUEUE_CAPACITY: usize = 2048;
-
-/// The end of the ready queue that wakers hold; any thread may push.
-#[derive(Debug)]
-pub(crate) struct ReadySender {
-    queue: Sender<TaskId>,
-    /// Takes what the bounded queue has no room for, at the price of an
-    /// allocation for every 31 names.
-    overflow: Sender<TaskId>,
-    awake: Arc<AwakeFlag>,
-}
-
-impl ReadySender {
-    fn push(&self, id: TaskId) {
-        // A closed queue means that the reactor is gone, and its tasks with it.
-        if let Err(TrySendError::Full(id)) = self.queue.try_send(id) {
-            let _ = self.overflow.send(id);
-        }
-        self.awake.notify();
-    }
-}
-
-/// The end of the ready queue that the reactor holds.
-#[derive(Debug)]
-pub(crate) struct ReadyReceiver {
-    queue: Receiver<TaskId>,
-    overflow: Receiver<TaskId>,
-}
-
-impl ReadyReceiver {
-    /// Takes out what is queued now; what is pushed meanwhile stays.
-    pub(crate) fn drain(&self) -> impl Iterator<Item = TaskId> {
-        // Both lengths are fixed before either is drained: tasks that wake
-        // themselves for ever would keep the first queue from running dry.
-        let queued = self.queue.try_iter().take(self.queue.len());
-        let overflowed = self.overflow.try_iter().take(self.overflow.len());
-        queued.chain(overflowed)
-    }
-}
-
-/// A queue of ready tasks whose pushes end the sleep that `awake` guards.
-pub(crate) fn ready_queue(awake: Arc<AwakeFlag>) -> (Arc<ReadySender>, ReadyReceiver) {
-    let (queue_sender, queue) = bounded(QUEUE_CAPACITY);
-    let (overflow_sender, overflow) = unbounded();
-    let sender = ReadySender {
-        queue: queue_sender,
-        overflow: overflow_sender,
-        awake,
-    };
-    (Arc::new(sender), ReadyReceiver { queue, overflow })
-}
-
-/// What a task's waker points to.
-#[derive(Debug)]
-pub(crate) struct TaskWaker {
-    id: TaskId,
-    /// Whether the id is in the queue, or never needs to be there again.
-    queued: AtomicBool,
-    ready: Arc<ReadySender>,
-}
-
-impl TaskWaker {
-    fn new(id: TaskId, ready: Arc<ReadySender>) -> Arc<TaskWaker> {
-        Arc::new(TaskWaker {
-            id,
-            queued: AtomicBool::new(false),
-            ready,
-        })
-    }
-
-    pub(crate) fn id(&self) -> TaskId {
-        self.id
-    }
-
-    /// The task is about to be polled: wake-ups count again from here on.
-    pub(crate) fn set_polled(&self) {
-        self.queued.swap(false, Ordering::AcqRel);
-    }
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            self.ready.push(self.id);
-        }
-    }
-}
 
 /// A spawned future with what is needed to poll it and to report its end.
 struct Task {
@@ -228,8 +114,8 @@ impl TaskTable {
     pub(crate) fn wake(&self, id: TaskId) {
         if id.slot != NO_SLOT {
             let slots = self.slots.borrow();
-            let slot = slots.get(id.slot).filter(|slot| slot.header.id == id);
-            if slot.is_none_or(|slot| slot.header.queued.swap(true, Ordering::AcqRel)) {
+            let slot = slots.get(id.slot).filter(|slot| slot.header.id() == id);
+            if slot.is_none_or(|slot| slot.header.set_queued()) {
                 return;
             }
         }
@@ -292,7 +178,7 @@ impl TaskTable {
         });
         drop(slots);
         self.wake(id);
-        self.ready.awake.notify_if_idle();
+        self.ready.notify_if_idle();
         id
     }
 
@@ -336,7 +222,7 @@ impl TaskTable {
     /// Ends the task without polling it again.
     pub(crate) fn abort(&self, id: TaskId) {
         let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(id.slot).filter(|slot| slot.header.id == id) else {
+        let Some(slot) = slots.get_mut(id.slot).filter(|slot| slot.header.id() == id) else {
             return;
         };
         match slot.task.take() {
@@ -367,7 +253,9 @@ impl TaskTable {
     /// Takes the task out of its slot, to be polled.
     fn take(&self, id: TaskId) -> Option<Task> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(id.slot).filter(|slot| slot.header.id == id)?;
+        let slot = slots
+            .get_mut(id.slot)
+            .filter(|slot| slot.header.id() == id)?;
         slot.header.set_polled();
         slot.task.take()
     }

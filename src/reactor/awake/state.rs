@@ -1,7 +1,7 @@
 //! The three states, without the eventfd.
 //!
-//! `tests/awake_model.rs` compiles this file once more, with the atomics of a
-//! model checker.
+//! `tests/awake_model.rs` and `tests/remote_model.rs` compile this file once more,
+//! with the atomics of a model checker.
 
 use super::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire};
 
@@ -56,8 +56,11 @@ impl State {
         self.0.load(Acquire) == NOTIFIED
     }
 
-    /// About to drain the work announced so far; tells whether there is any.
-    pub(crate) fn take_notified(&self) -> bool {
-        self.0.swap(AWAKE, AcqRel) == NOTIFIED
+    /// Has `take` take the work announced so far, if there is any.
+    pub(crate) fn drain(&self, take: impl FnOnce()) {
+        // First: what comes while it takes must forbid the next sleep.
+        if self.0.swap(AWAKE, AcqRel) == NOTIFIED {
+            take();
+        }
     }
 }
