@@ -3,7 +3,8 @@
 //! [`to_task`] has a thread send and a task receive, [`from_task`] the other way. What
 //! a thread does blocks it while it has to wait; what a task does waits as any future
 //! does, without polling. A side that is woken already is not woken again, however
-//! many values come.
+//! many values come. Values that nobody has received are dropped with the
+//! [`TaskReceiver`], or with the last of both ends at the latest.
 //!
 //! # Examples
 //!
@@ -198,6 +199,13 @@ impl<T> TaskReceiver<T> {
             Err(TryRecvError::Disconnected) => Some(None),
             Err(TryRecvError::Empty) => None,
         }
+    }
+}
+
+impl<T> Drop for TaskReceiver<T> {
+    fn drop(&mut self) {
+        // The queue would keep them for as long as a sender lives.
+        self.queue.try_iter().for_each(drop);
     }
 }
 

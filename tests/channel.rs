@@ -178,6 +178,18 @@ fn a_dropped_recv_loses_nothing() {
     assert_eq!(turn_now(&mut reactor).tasks, 0);
 }
 
+#[test]
+fn what_nobody_has_received_goes_with_the_receiver() {
+    let value = Arc::new(());
+    let (sender, receiver) = to_task(2);
+    sender.send(value.clone()).unwrap();
+    sender.send(value.clone()).unwrap();
+    assert_eq!(Arc::strong_count(&value), 3);
+    drop(receiver);
+    assert_eq!(Arc::strong_count(&value), 1);
+    assert!(sender.send(value).is_err());
+}
+
 /// A capacity of none has room for one, or nothing could ever be sent.
 #[test]
 fn the_capacity_is_the_bound() {
