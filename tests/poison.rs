@@ -359,6 +359,18 @@ fn a_half_behind_a_frame_that_was_too_large_is_poisoned() {
 }
 
 #[test]
+fn a_half_behind_the_longest_claim_there_is_is_poisoned() {
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        let mut reader = FrameReader::new(stream.split().0, Prefix::U64Be, usize::MAX);
+        peer.write_all(&u64::MAX.to_be_bytes()).unwrap();
+        assert_eq!(reader.next_len().await.unwrap(), Some(usize::MAX));
+        let mut half = reader.into_inner();
+        assert_poisoned(half.read_exact_into(&mut [0; 1]).await, 8, usize::MAX);
+    });
+}
+
+#[test]
 fn a_frame_dropped_while_it_is_written_poisons_the_writer() {
     over_each_transport(async |handle, transport| {
         let (stream, peer) = stream_and_peer(&handle, transport).await;

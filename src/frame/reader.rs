@@ -320,7 +320,8 @@ impl FrameReader {
             Some(payload) => {
                 let ahead = self.half.ahead().len().min(payload.len - payload.filled);
                 let moved = size + payload.filled + ahead;
-                self.half.poison(moved, size + payload.len);
+                // A claim may be as long as a number can be.
+                self.half.poison(moved, payload.len.saturating_add(size));
             }
             None => self.half.poison(self.header_filled, size),
         }
