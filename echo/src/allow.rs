@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use readinto::Address;
 
 /// The networks that connections are accepted from; all, if none is named.
@@ -45,13 +45,39 @@ fn ip_of(host: &str) -> Option<IpAddr> {
 
 /// A network as 10.0.0.0/8, or a single address.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
-    let parsed = match text.parse::<IpAddr>() {
-        Ok(address) => Ok(IpNet::from(address)),
-        Err(_) => text.parse::<IpNet>(),
+    let parsed = match text.split_once('/') {
+        Some((ip, len)) => ip.parse().ok().zip(prefix_len(len)),
+        None => text.parse().ok().map(|ip| (ip, width(ip))),
     };
+    // The standard parser of addresses takes no octet for octal.
     parsed
-        .map(|network| network.trunc())
-        .map_err(|_| "expected a network as in 10.0.0.0/8 or fe80::/10, or an address".into())
+        .and_then(|(ip, len)| IpNet::new(ip, len).ok())
+        .map(|network| to_canonical(network.trunc()))
+        .ok_or_else(|| "expected a network as in 10.0.0.0/8 or fe80::/10, or an address".into())
+}
+
+fn prefix_len(text: &str) -> Option<u8> {
+    // Rust parses `+8` as a number.
+    text.parse().ok().filter(|_| !text.starts_with('+'))
+}
+
+fn width(ip: IpAddr) -> u8 {
+    IpNet::from(ip).max_prefix_len()
+}
+
+/// As IPv4 where all of it only wraps that, since so are its peers.
+fn to_canonical(network: IpNet) -> IpNet {
+    let wrapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(v6) => v6
+            .addr()
+            .to_ipv4_mapped()
+            .zip(v6.prefix_len().checked_sub(96)),
+    };
+    match wrapped {
+        Some((ip, len)) => Ipv4Net::new_assert(ip, len).into(),
+        None => network,
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +101,10 @@ mod tests {
             (&["192.0.2.7", "::1"], "[::1]:1", true),
             (&["10.0.0.0/8"], "[::ffff:10.0.0.1]:1", true),
             (&["10.0.0.0/8"], "[::1]:1", false),
+            (&["::ffff:10.0.0.0/104"], "10.0.0.1:1", true),
+            (&["::ffff:10.0.0.0/104"], "[::ffff:10.0.0.1]:1", true),
+            (&["::ffff:10.0.0.0/104"], "11.0.0.1:1", false),
+            (&["::ffff:192.0.2.7"], "192.0.2.7:1", true),
             (&["fe80::/10"], "[fe80::1%2]:1", true),
             (&["0.0.0.0/0"], "[::1]:1", false),
             (&["10.0.0.0/8"], "unix:/run/echo", true),
@@ -91,6 +121,8 @@ mod tests {
             "10.0.0",
             "host",
             "10.0.0.0/8/8",
+            "10.0.0.0/+8",
+            "010.0.0.0/8",
             "::/129",
         ] {
             assert!(network(text).is_err(), "{text}");
