@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use readinto::{Address, Prefix};
 
 use crate::allow;
-use crate::limit::Limit;
+use crate::limit::{self, Limit};
 
 /// An echo server for length-prefixed frames, and a benchmark of it.
 #[derive(Debug, Parser)]
@@ -198,6 +198,11 @@ fn size(text: &str) -> Result<usize, String> {
             "{reason} (expected a number of bytes as in 4096, 64KiB, 100MB)"
         ))
     };
+    // parse-size 1.1 counts on from zero where a digit too many follows the largest
+    // number of 64 bits.
+    if text.bytes().filter(u8::is_ascii_digit).count() > MOST_DIGITS {
+        return wrong(&"too many digits");
+    }
     match parse_size::parse_size(text).map(usize::try_from) {
         // What a slice can hold at most.
         Ok(Ok(size)) if isize::try_from(size).is_ok() => Ok(size),
@@ -205,6 +210,9 @@ fn size(text: &str) -> Result<usize, String> {
         Err(error) => wrong(&error),
     }
 }
+
+/// How many digits a number has that surely fits 64 bits.
+const MOST_DIGITS: usize = u64::MAX.ilog10() as usize;
 
 /// A number of bytes that the library can work with.
 fn memory_budget(text: &str) -> Result<usize, String> {
@@ -228,7 +236,7 @@ fn mode(text: &str) -> Result<Mode, String> {
 fn busy_poll(text: &str) -> Result<Duration, String> {
     match text {
         "none" => Ok(Duration::ZERO),
-        _ => humantime::parse_duration(text)
+        _ => limit::span(text)
             .map_err(|error| format!("{error} (expected as in 50us, 1ms, or none)")),
     }
 }

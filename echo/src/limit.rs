@@ -38,7 +38,7 @@ impl FromStr for Limit {
         if text == "none" {
             return Ok(Limit::NONE);
         }
-        match humantime::parse_duration(text) {
+        match span(text) {
             Ok(Duration::ZERO) => {
                 Err("a time limit is more than zero (or none, for no limit)".into())
             }
@@ -53,6 +53,53 @@ impl fmt::Display for Limit {
         match self.0 {
             Some(limit) => humantime::format_duration(limit).fmt(f),
             None => f.write_str("none"),
+        }
+    }
+}
+
+/// A span of time, as in `1m 30s`.
+///
+/// Each number is parsed alone with its unit: humantime 2.4 panics where the sum of
+/// several is the first that is too long.
+pub(crate) fn span(text: &str) -> Result<Duration, humantime::DurationError> {
+    let mut sum = Duration::ZERO;
+    let mut start = 0;
+    let mut follows_unit = false;
+    for (place, c) in text.char_indices() {
+        if c.is_ascii_digit() && follows_unit {
+            sum = add(sum, &text[start..place])?;
+            start = place;
+        }
+        if !c.is_whitespace() {
+            follows_unit = c.is_alphabetic();
+        }
+    }
+    add(sum, &text[start..])
+}
+
+fn add(sum: Duration, text: &str) -> Result<Duration, humantime::DurationError> {
+    let more = humantime::parse_duration(text)?;
+    sum.checked_add(more)
+        .ok_or(humantime::DurationError::NumberOverflow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_the_sum_of_its_parts() {
+        for (text, milliseconds) in [
+            ("30s", 30_000),
+            ("1m30s", 90_000),
+            (" 1m 1 0 s 5ms ", 70_005),
+            ("1.5s 500ms", 2000),
+        ] {
+            let expected = Duration::from_millis(milliseconds);
+            assert_eq!(span(text), Ok(expected), "{text:?}");
+        }
+        for text in ["", " ", "5", "1m 5", "s", "1m s", "1.s", "1m-5s"] {
+            assert!(span(text).is_err(), "{text:?}");
         }
     }
 }

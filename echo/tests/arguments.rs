@@ -6,7 +6,7 @@ use support::run;
 
 #[test]
 fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 26] = [
         (&[], "Usage"),
         (&["serv"], "serve"),
         (&["serve", "--listen", "7000"], "host:port"),
@@ -15,9 +15,13 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         (&["serve", "--max-frame", "lots"], "64KiB"),
         (&["serve", "--max-frame", "-1"], "--max-frame"),
         (&["serve", "--max-frame", "99999999EB"], "64KiB"),
+        (&["serve", "--max-frame", "184467440737095516155"], "64KiB"),
+        (&["serve", "--max-frame", "18446744073709551615.5"], "64KiB"),
         (&["serve", "--max-connections", "0"], "1.."),
         (&["serve", "--idle-timeout", "5"], "30s"),
         (&["serve", "--frame-timeout", "0s"], "none"),
+        (&["serve", "--frame-timeout", LONGEST_AND_MORE], "30s"),
+        (&["serve", "--busy-poll", LONGEST_AND_MORE], "50us"),
         (&["serve", "--threads", "0"], "1..=1024"),
         (&["serve", "--busy-poll", "50"], "50us"),
         (&["bench", "--busy-poll", "soon"], "50us"),
@@ -41,6 +45,9 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         assert!(finished.stdout.is_empty(), "{arguments:?}: {finished:?}");
     }
 }
+
+/// All the seconds that 64 bits can count, and one in another unit.
+const LONGEST_AND_MORE: &str = "18446744073709551615s 1000ms";
 
 #[test]
 fn help_lists_every_option_and_the_exit_codes() {
