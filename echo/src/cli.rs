@@ -1,5 +1,6 @@
 //! The command line: what is accepted, and how it is said.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,20 +30,31 @@ pub(crate) enum Command {
 impl Cli {
     /// The arguments of this process; exits with code 2 if they make no sense.
     pub(crate) fn from_arguments() -> Cli {
-        let cli = Cli::parse();
+        Cli::checked(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// These arguments, of which the first is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; or what was asked for, if that is help.
+    pub(crate) fn checked<A>(arguments: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error>
+    where
+        A: Into<OsString> + Clone,
+    {
+        let cli = Cli::try_parse_from(arguments)?;
         if let Command::Bench(options) = &cli.command
             && let Err(reason) = options.check()
         {
             let mut command = Cli::command();
             // Tells the subcommand its full name.
             command.build();
-            command
+            return Err(command
                 .find_subcommand_mut("bench")
                 .expect("bench is a subcommand")
-                .error(ErrorKind::ValueValidation, reason)
-                .exit();
+                .error(ErrorKind::ValueValidation, reason));
         }
-        cli
+        Ok(cli)
     }
 }
 
