@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{Server, frame, payload, wait_for};
+use support::{Server, frame, payload, raise_descriptor_limit, wait_for};
 
 #[test]
 fn peers_that_announce_200_mib_and_send_3_bytes_cost_a_few_kib_each() {
@@ -18,7 +16,7 @@ fn peers_that_announce_200_mib_and_send_3_bytes_cost_a_few_kib_each() {
     let server = Server::start(&[]);
     let mut neighbour = server.connect();
     neighbour.echo(&payload(1000));
-    let before = resident(&server);
+    let before = server.process.resident();
     let claim = [&(200_u32 << 20).to_be_bytes()[..], b"abc"].concat();
     let claims: Vec<_> = (0..PEERS)
         .map(|_| {
@@ -31,10 +29,10 @@ fn peers_that_announce_200_mib_and_send_3_bytes_cost_a_few_kib_each() {
         neighbour.echo(&payload(1000));
     }
     wait_for("all to be accepted", || {
-        (open_files(&server) > PEERS).then_some(())
+        (server.process.open_files() > PEERS).then_some(())
     });
     neighbour.echo(&payload(1000));
-    let each = (resident(&server) - before) / PEERS;
+    let each = (server.process.resident() - before) / PEERS;
     println!("{each} bytes resident for each claim");
     assert!(each < 16 * 1024, "{each} bytes each");
     drop(claims);
@@ -50,7 +48,7 @@ fn peers_that_send_and_never_read_stay_within_the_budget_and_are_cut() {
     let server = Server::start(&["--memory-budget", "16MiB", "--stall-timeout", "2s"]);
     let mut neighbour = server.connect();
     neighbour.echo(&payload(1000));
-    let before = resident(&server);
+    let before = server.process.resident();
     // Long and short frames, as much as goes, until the server reads no more.
     let kinds = [frame(&payload(100_000)), frame(&payload(1000)).repeat(50)];
     let mut deaf: Vec<_> = (0..PEERS)
@@ -65,7 +63,7 @@ fn peers_that_send_and_never_read_stay_within_the_budget_and_are_cut() {
     let mut most = 0;
     for _ in 0..20 {
         neighbour.echo(&payload(1000));
-        most = most.max(resident(&server));
+        most = most.max(server.process.resident());
         for (index, (client, sent)) in deaf.iter_mut().enumerate() {
             fill(&client.0, &kinds[index % kinds.len()], sent);
         }
@@ -74,7 +72,7 @@ fn peers_that_send_and_never_read_stay_within_the_budget_and_are_cut() {
     println!("{held} bytes resident for {PEERS} peers that never read");
     assert!(held < (16 << 20) + PEERS * 16 * 1024, "{held} bytes");
     wait_for("all to be cut", || {
-        (open_files(&server) < PEERS / 10).then_some(())
+        (server.process.open_files() < PEERS / 10).then_some(())
     });
     neighbour.echo(&payload(100_000));
     drop(deaf);
@@ -87,7 +85,7 @@ fn peers_that_come_and_go_leave_nothing_behind() {
     let server = Server::start(&[]);
     let mut neighbour = server.connect();
     neighbour.echo(&payload(1000));
-    let files = open_files(&server);
+    let files = server.process.open_files();
     let address = server.address();
     let mut storm = |count: usize| {
         thread::scope(|scope| {
@@ -105,14 +103,14 @@ fn peers_that_come_and_go_leave_nothing_behind() {
     };
     storm(PEERS);
     wait_for("the first to be closed", || {
-        (open_files(&server) == files).then_some(())
+        (server.process.open_files() == files).then_some(())
     });
-    let before = resident(&server);
+    let before = server.process.resident();
     storm(PEERS);
     wait_for("the others to be closed", || {
-        (open_files(&server) == files).then_some(())
+        (server.process.open_files() == files).then_some(())
     });
-    let grown = resident(&server).saturating_sub(before);
+    let grown = server.process.resident().saturating_sub(before);
     assert!(grown < 1 << 20, "{grown} bytes");
     server.stop().assert_code(0);
 }
@@ -134,23 +132,4 @@ fn fill(mut socket: &TcpStream, bytes: &[u8], sent: &mut usize) {
             }
         }
     }
-}
-
-/// The memory that the server holds, in bytes.
-fn resident(server: &Server) -> usize {
-    let path = format!("/proc/{}/status", server.process.id());
-    let status = fs::read_to_string(path).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    1024 * number.unwrap().parse::<usize>().unwrap()
-}
-
-fn open_files(server: &Server) -> usize {
-    let path = format!("/proc/{}/fd", server.process.id());
-    fs::read_dir(path).expect("it runs").count()
-}
-
-fn raise_descriptor_limit() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
 }

@@ -6,6 +6,7 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -83,6 +85,30 @@ impl Process {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// The memory that it holds, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it has held, in bytes.
+    pub(crate) fn most_resident(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    /// A number of kibibytes out of the kernel's table, in bytes.
+    fn status(&self, label: &str) -> usize {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with(label));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        1024 * number.unwrap().parse::<usize>().unwrap()
+    }
+
+    pub(crate) fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.id());
+        fs::read_dir(path).expect("it runs").count()
     }
 
     /// Waits for its end.
@@ -272,6 +298,12 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "waited too long for {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// For tests with more sockets than the usual limit allows.
+pub(crate) fn raise_descriptor_limit() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
 }
 
 /// Lines as they come, so that no pipe fills up.
