@@ -6,6 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 
+use crate::attacks;
 use crate::generator::Load;
 use crate::peer::{self, Verb};
 use crate::roster::{self, Row};
@@ -22,9 +23,16 @@ pub(crate) struct Cli {
     pub(crate) options: Options,
 }
 
-/// What the harness starts itself as.
+/// Another session than that of the workloads, and what the harness starts itself as.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Attacks(attacks::Options),
+    /// Who attacks a server
+    #[command(hide = true)]
+    Attack(attacks::attack::Plan),
+    /// Who measures how it is served meanwhile
+    #[command(hide = true)]
+    Neighbour(attacks::neighbour::Plan),
     /// One of the rows in Rust
     #[command(hide = true)]
     Peer {

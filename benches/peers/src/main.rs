@@ -5,6 +5,7 @@
 //! Rust and the load generator: it starts itself as a process of its own for
 //! each, so that no two ends ever share a process.
 
+mod attacks;
 mod background;
 mod cli;
 mod figures;
@@ -39,6 +40,15 @@ fn main() -> ExitCode {
         Some(Command::Generate(load)) => {
             ("generate", generator::run(load).map(|()| ExitCode::SUCCESS))
         }
+        Some(Command::Attacks(options)) => ("attacks", attacks::run(options)),
+        Some(Command::Attack(plan)) => (
+            "attack",
+            attacks::attack::run(plan).map(|()| ExitCode::SUCCESS),
+        ),
+        Some(Command::Neighbour(plan)) => (
+            "neighbour",
+            attacks::neighbour::run(plan).map(|()| ExitCode::SUCCESS),
+        ),
         None => ("peers", session::run(&cli.options)),
     };
     outcome.unwrap_or_else(|error| {

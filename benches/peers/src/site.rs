@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::interrupt::Interrupt;
@@ -32,6 +33,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 }
 
@@ -77,6 +86,18 @@ impl Site {
         transport: Transport,
         framing: Framing,
     ) -> Result<Server, Failure> {
+        self.serve_by(row.name, self.command(row)?, &[], transport, framing)
+    }
+
+    /// The same for a command that is as good as a row's, with further arguments.
+    pub(crate) fn serve_by(
+        &self,
+        name: &str,
+        mut command: Command,
+        arguments: &[&str],
+        transport: Transport,
+        framing: Framing,
+    ) -> Result<Server, Failure> {
         let (listen, folder) = match transport {
             Transport::Tcp => ("127.0.0.1:0".to_owned(), None),
             Transport::Unix => {
@@ -86,10 +107,10 @@ impl Site {
                 (format!("unix:{}", path.display()), Some(folder))
             }
         };
-        let mut command = self.command(row)?;
         command.args(["serve", "--listen", &listen]);
         command.args(["--prefix", &framing.to_string()]);
-        let name = format!("the server of {}", row.name);
+        command.args(arguments);
+        let name = format!("the server of {name}");
         let mut process =
             Process::start(&name, &mut command, self.cores.server(), &self.interrupt)?;
         let line = process.line(LISTENING)?;
@@ -146,7 +167,11 @@ impl Site {
         self.serve(row, Transport::Tcp, Framing::U32Be).map(drop)
     }
 
-    fn start_client(&self, name: &str, command: &mut Command) -> Result<Process, Failure> {
+    pub(crate) fn start_client(
+        &self,
+        name: &str,
+        command: &mut Command,
+    ) -> Result<Process, Failure> {
         let core: Option<Core> = self.cores.client();
         Process::start(name, command, core, &self.interrupt)
     }

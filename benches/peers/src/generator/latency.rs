@@ -6,19 +6,19 @@ use hdrhistogram::{CreationError, Histogram};
 use serde::Serialize;
 
 /// Every round trip, to three digits.
-pub(super) struct RoundTrips(Histogram<u64>);
+pub(crate) struct RoundTrips(Histogram<u64>);
 
 impl RoundTrips {
     /// With room for all there can be, so that recording never allocates.
-    pub(super) fn new() -> Result<RoundTrips, CreationError> {
+    pub(crate) fn new() -> Result<RoundTrips, CreationError> {
         Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 3).map(RoundTrips)
     }
 
-    pub(super) fn record(&mut self, round_trip: Duration) {
+    pub(crate) fn record(&mut self, round_trip: Duration) {
         self.0.saturating_record(round_trip.as_nanos() as u64);
     }
 
-    pub(super) fn percentiles(&self) -> Latency {
+    pub(crate) fn percentiles(&self) -> Latency {
         Latency {
             p50: self.0.value_at_quantile(0.5),
             p90: self.0.value_at_quantile(0.9),
@@ -31,12 +31,12 @@ impl RoundTrips {
 
 /// In nanoseconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Latency {
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
+pub(crate) struct Latency {
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
+    pub(crate) max: u64,
 }
 
 /// What takes longer counts as this.

@@ -22,6 +22,7 @@ use crate::peer::{raise_descriptor_limit, report, wait_for_the_word};
 use crowd::Crowd;
 use goal::Goal;
 use latency::Latency;
+pub(crate) use latency::RoundTrips;
 use solo::Solo;
 
 /// What is asked of the server, and for how long.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use clap::ValueEnum;
+use socket2::{Domain, Socket, Type};
 
 /// How the length before each frame is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,7 +78,7 @@ impl Bound {
                 (Bound::Unix(UnixListener::bind(path)?), address.to_owned())
             }
             None => {
-                let listener = TcpListener::bind(address)?;
+                let listener = listen(address)?;
                 let address = listener.local_addr()?.to_string();
                 (Bound::Tcp(listener), address)
             }
@@ -97,6 +98,20 @@ impl Bound {
         Ok(self)
     }
 }
+
+/// As `TcpListener::bind`, but with the backlog that runtimes ask for.
+fn listen(address: &str) -> io::Result<TcpListener> {
+    let address = address.to_socket_addrs()?.next();
+    let address = address.ok_or(ErrorKind::AddrNotAvailable)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// tokio's; the standard library's is 128.
+const BACKLOG: i32 = 1024;
 
 /// A connected blocking socket, not yet of any runtime.
 pub(crate) enum Connected {

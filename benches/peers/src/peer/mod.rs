@@ -20,7 +20,7 @@ use clap::Subcommand;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use client::Job;
-pub(crate) use client::{payload, report, wait_for_the_word};
+pub(crate) use client::{payload, report, say, wait_for_the_word};
 pub(crate) use framing::{Connected, Prefix};
 use mio_hand_written::Wait;
 use tuning::Tuning;

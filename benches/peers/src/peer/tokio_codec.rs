@@ -21,7 +21,8 @@ pub(super) enum Style {
     Loop,
 }
 
-/// The verb `serve`.
+/// The verb `serve`. It goes on after whatever error of `accept`, as many servers do;
+/// those with exact reads end with it, as many others do.
 pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()> {
     let bound = Bound::announce(listen)?.nonblocking()?;
     runtime()?.block_on(async {
@@ -29,7 +30,9 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
             Bound::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 loop {
-                    let (stream, _) = listener.accept().await?;
+                    let Ok((stream, _)) = listener.accept().await else {
+                        continue;
+                    };
                     stream.set_nodelay(true)?;
                     tokio::spawn(complain(stream, prefix, style));
                 }
@@ -37,7 +40,9 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
             Bound::Unix(listener) => {
                 let listener = UnixListener::from_std(listener)?;
                 loop {
-                    let (stream, _) = listener.accept().await?;
+                    let Ok((stream, _)) = listener.accept().await else {
+                        continue;
+                    };
                     tokio::spawn(complain(stream, prefix, style));
                 }
             }

@@ -20,11 +20,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select, unbounded};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 pub(crate) use cores::{Core, Cores};
-pub(crate) use usage::{Usage, resident_bytes};
+pub(crate) use usage::{Usage, most_resident_bytes, resident_bytes};
 
 use crate::interrupt::Interrupt;
 
@@ -114,6 +114,16 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        // One that can't be waited for is no process of ours any more.
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // If it has gone already, it is not waited for yet: nobody else has its id.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 
     /// The next line of its standard output.

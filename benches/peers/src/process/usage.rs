@@ -65,6 +65,14 @@ pub(crate) fn resident_bytes(process: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("the kernel does not tell resident memory"))
 }
 
+/// The most that a process has ever had of it.
+pub(crate) fn most_resident_bytes(process: u32) -> io::Result<u64> {
+    let table = fs::read_to_string(format!("/proc/{process}/status"))?;
+    number_after(&table, "VmHWM:")
+        .map(|kibibytes| kibibytes * 1024)
+        .ok_or_else(|| io::Error::other("the kernel does not tell resident memory"))
+}
+
 /// The number on the line that starts so.
 fn number_after(table: &str, label: &str) -> Option<u64> {
     let line = table.lines().find_map(|line| line.strip_prefix(label))?;

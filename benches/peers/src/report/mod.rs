@@ -9,7 +9,7 @@ mod palette;
 mod percentiles;
 pub(crate) mod readme;
 mod svg;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;

@@ -23,7 +23,8 @@ pub(crate) fn update(report: &Report, repository: &Path) -> Result<Vec<PathBuf>,
     }
     let readme = repository.join("README.md");
     let text = fs::read_to_string(&readme).map_err(|error| format!("README.md: {error}"))?;
-    let updated = replace_block(&text, &block(report))?;
+    let updated =
+        replace_block(&text, &block(report)).map_err(|error| format!("README.md {error}"))?;
 
     let images = repository.join(IMAGES);
     fs::create_dir_all(&images).map_err(|error| format!("{IMAGES}: {error}"))?;
@@ -39,8 +40,8 @@ pub(crate) fn update(report: &Report, repository: &Path) -> Result<Vec<PathBuf>,
 }
 
 /// Puts the block between the two markers.
-fn replace_block(text: &str, block: &str) -> Result<String, String> {
-    let missing = || format!("README.md lacks the lines {BEGIN} and {END}");
+pub(crate) fn replace_block(text: &str, block: &str) -> Result<String, String> {
+    let missing = || format!("lacks the lines {BEGIN} and {END}");
     let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     Ok(format!("{before}{BEGIN}\n{block}{END}{after}"))

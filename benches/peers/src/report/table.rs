@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Cells of text under headings; all columns but the marked ones are numbers.
-pub(super) struct Table {
+pub(crate) struct Table {
     headings: Vec<Heading>,
     rows: Vec<Vec<String>>,
 }
@@ -14,7 +14,7 @@ struct Heading {
 }
 
 impl Table {
-    pub(super) fn new() -> Table {
+    pub(crate) fn new() -> Table {
         Table {
             headings: Vec::new(),
             rows: Vec::new(),
@@ -22,7 +22,7 @@ impl Table {
     }
 
     /// Adds a column of text.
-    pub(super) fn text(mut self, title: &str) -> Table {
+    pub(crate) fn text(mut self, title: &str) -> Table {
         self.headings.push(Heading {
             title: title.to_owned(),
             is_text: true,
@@ -31,7 +31,7 @@ impl Table {
     }
 
     /// Adds a column of numbers.
-    pub(super) fn number(mut self, title: &str) -> Table {
+    pub(crate) fn number(mut self, title: &str) -> Table {
         self.headings.push(Heading {
             title: title.to_owned(),
             is_text: false,
@@ -39,16 +39,16 @@ impl Table {
         self
     }
 
-    pub(super) fn push(&mut self, row: Vec<String>) {
+    pub(crate) fn push(&mut self, row: Vec<String>) {
         assert_eq!(row.len(), self.headings.len(), "a cell for each heading");
         self.rows.push(row);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    pub(super) fn to_markdown(&self) -> String {
+    pub(crate) fn to_markdown(&self) -> String {
         let titles: Vec<_> = self.headings.iter().map(|it| escaped(&it.title)).collect();
         let rules: Vec<_> = self
             .headings
@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// In columns of equal width, without Markdown's emphasis.
-    pub(super) fn to_terminal(&self) -> String {
+    pub(crate) fn to_terminal(&self) -> String {
         let widths: Vec<usize> = self
             .headings
             .iter()
