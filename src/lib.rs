@@ -49,8 +49,9 @@
 //! Writes borrow the caller's slices until the kernel has taken them. A
 //! [`FrameReader`] has a required maximum; its memory is lent by the reactor, and
 //! grows only as bytes arrive, whatever length the peer announces. A connection
-//! that is idle holds none. [`Builder::memory_budget`] bounds what all
-//! connections hold together; who finds it spent waits.
+//! that is idle holds none. Messages of another shape than a frame's get theirs by
+//! [`Handle::lease`]. [`Builder::memory_budget`] bounds what all connections hold
+//! together; who finds it spent waits.
 //!
 //! # Latency
 //!
@@ -114,6 +115,7 @@ mod waiting;
 
 pub use drain::{Drain, DrainGuard};
 pub use frame::{FrameError, FrameReader, FrameWriter, Prefix, PrefixError, TimeLimit, WriteFrame};
+pub use pool::Lease;
 pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
     Sleep, Stats, Turn, TurnLengths,

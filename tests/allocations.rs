@@ -53,6 +53,20 @@ fn an_echo_through_the_callers_buffer_allocates_nothing() {
 }
 
 #[test]
+fn an_echo_through_leases_allocates_nothing() {
+    for (transport, frames, len) in loads() {
+        let mut echo = Echo::start(transport, len, async move |handle, mut stream| {
+            loop {
+                let mut frame = handle.lease(Prefix::U32Be.size() + len).await.unwrap();
+                stream.read_exact_into(&mut frame).await.unwrap();
+                stream.write_all(&frame[..]).await.unwrap();
+            }
+        });
+        echo.assert_allocates_nothing(frames);
+    }
+}
+
+#[test]
 fn the_two_verbs_allocate_nothing() {
     for (transport, frames, len) in loads() {
         let mut echo = Echo::start(transport, len, async move |_handle, mut stream| {

@@ -47,6 +47,18 @@ impl Buffer {
         self.bytes.resize(target, 0);
         Ok(())
     }
+
+    /// Makes it as long as the frame, before a byte of that is there.
+    ///
+    /// What was touched before is used again. Otherwise it is fresh, and the kernel
+    /// makes up the pages as they are filled.
+    pub(super) fn make_whole(&mut self) {
+        if self.bytes.len() < self.len {
+            self.bytes = Vec::new();
+            self.pool.make_room_for(self.len);
+            self.bytes = vec![0; self.len];
+        }
+    }
 }
 
 impl Deref for Buffer {

@@ -4,7 +4,8 @@
 //!
 //! - a **block** of [`BLOCK`] bytes, where small frames are read ahead and
 //!   answers are gathered. A connection holds one only while bytes are in it;
-//! - a **buffer** for one frame that is too long for a block.
+//! - a **buffer** for one frame that is too long for a block, or for whatever the
+//!   caller [leases](Lease).
 //!
 //! What comes back is kept and lent again, since fresh memory is what large
 //! frames spend most of their time on (a fifth of it in the measurements of
@@ -26,6 +27,7 @@
 mod account;
 mod blocks;
 mod buffer;
+mod lease;
 mod shelf;
 
 use std::cell::{Cell, RefCell};
@@ -38,6 +40,7 @@ pub(crate) use account::Ticket;
 pub(crate) use blocks::Block;
 use blocks::Blocks;
 pub(crate) use buffer::Buffer;
+pub use lease::Lease;
 use shelf::Shelf;
 
 /// The length of a block in bytes: small enough that what is copied out of it

@@ -64,8 +64,8 @@ impl Builder {
     }
 
     /// The most memory, in bytes, that the connections of this reactor may use
-    /// for what they have received and not yet handed over, and for answers
-    /// that are gathered; no bound by default.
+    /// for what they have received and not yet handed over, for answers that are
+    /// gathered, and for what is [leased](super::Handle::lease); no bound by default.
     ///
     /// A [`FrameReader`](crate::FrameReader) that finds it spent waits its turn,
     /// in order of arrival. A frame of more than three quarters of it can never
@@ -74,7 +74,7 @@ impl Builder {
     ///
     /// A frame takes its room at once and keeps it until the next call of its
     /// reader, so memory alone makes nobody wait in a circle. A program still can:
-    /// a task that keeps a frame of one reader while it waits for a frame of
+    /// a task that keeps a frame of one reader, or a lease, while it waits for
     /// another needs room for both, and two ends of a connection on one reactor
     /// share its budget. A future of `next` that waits, is kept and is not polled
     /// any more holds up those behind it.

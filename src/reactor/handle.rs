@@ -25,7 +25,7 @@ use super::stall::{Origin, StallWatch, TurnLengths};
 use super::stats::Stats;
 use super::task::TaskTable;
 use super::timer::{Elapsed, Sleep, Timers};
-use crate::pool::{Buffer, Pool, Ticket};
+use crate::pool::{Buffer, Lease, Pool, Ticket};
 
 /// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
 ///
@@ -146,6 +146,59 @@ impl Handle {
                 .map(|()| Err(Elapsed { after }))
         })
         .await
+    }
+
+    /// Lends `len` bytes of the memory that all connections share, under the
+    /// [budget](crate::Builder::memory_budget): for messages that are not a length and
+    /// a payload, as those that a [`FrameReader`](crate::FrameReader) reads are.
+    ///
+    /// If the budget is spent, it waits in order of arrival. One lease for the whole
+    /// of a message, cut up where it has several parts, keeps tasks from waiting for
+    /// each other in a circle. What was lent before is lent again, and freed when
+    /// nobody has needed it for seconds. What is fresh takes addresses only, until it
+    /// is filled.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::OutOfMemory`] if `len` is more than three quarters of the
+    /// budget, which can never be lent; [`io::ErrorKind::NotConnected`] if it would
+    /// have to wait for a reactor that is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up its place in the queue, and nothing else.
+    ///
+    /// # Examples
+    ///
+    /// A message of two arrays, whose lengths come first:
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use readinto::{Handle, Stream};
+    ///
+    /// async fn sum(handle: &Handle, stream: &mut Stream) -> io::Result<u64> {
+    ///     let mut lengths = [0; 2];
+    ///     stream.read_exact_into(&mut lengths).await?;
+    ///     let [first, second] = lengths.map(usize::from);
+    ///     let mut message = handle.lease(first + second).await?;
+    ///     stream.read_exact_into(&mut message).await?;
+    ///     let (first, second) = message.split_at(first);
+    ///     Ok(first.iter().chain(second).map(|&byte| u64::from(byte)).sum())
+    /// }
+    /// ```
+    pub async fn lease(&self, len: usize) -> io::Result<Lease> {
+        let longest = self.inner.pool.longest();
+        if len > longest {
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!("{len} bytes, above the {longest} that the memory budget can hold"),
+            ));
+        }
+        let mut ticket = None;
+        poll_fn(|context| self.inner.poll_buffer(context, &mut ticket, len))
+            .await
+            .map(Lease::new)
     }
 
     /// The means to reach this reactor from other threads.
