@@ -29,13 +29,15 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser};
 use readinto::{Address, Handle, Lease, Listener, Reactor, Stream, StreamError};
 
-/// Send every message of a Dask comm back to where it came from
+/// Send every message of a Dask comm back to where it came from.
 #[derive(Parser)]
+#[command(after_help = "A SIZE is as in 4096, 64KiB, 100MB.")]
 struct Options {
     /// Where to listen: host:port, with port 0 for any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8786")]
@@ -44,6 +46,10 @@ struct Options {
     /// The most memory for all messages together; those that don't fit wait
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
     memory: usize,
+
+    /// How long to poll after the last event before going to sleep
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
+    busy_poll: u64,
 
     #[command(flatten)]
     limits: Limits,
@@ -60,9 +66,9 @@ struct Limits {
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     max_frames: u32,
 
-    /// How long a message may take from its beginning to the end of its answer
-    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
-    timeout: Duration,
+    /// How long a message may take to arrive, room for it included, and its answer to leave
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
 }
 
 /// A number of bytes: MB is 10^6, MiB is 2^20.
@@ -70,45 +76,49 @@ fn size(text: &str) -> Result<usize, Box<dyn Error + Send + Sync>> {
     Ok(parse_size::parse_size(text)?.try_into()?)
 }
 
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(Duration::from_secs)
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> io::Result<()> {
-    let options = Options::parse();
-    let mut reactor = Reactor::builder().memory_budget(options.memory).build()?;
+fn run(options: &Options) -> io::Result<()> {
+    let mut reactor = Reactor::builder()
+        .memory_budget(options.memory)
+        .busy_poll(Duration::from_micros(options.busy_poll))
+        .build()?;
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &options.listen)?;
     println!("listening on {}", listener.local_address());
     reactor.block_on(accept(&handle, &listener, options.limits))?
 }
 
-/// Serves each connection in a task of its own.
+/// Serves each connection in a task of its own, until the listener fails.
 async fn accept(handle: &Handle, listener: &Listener, limits: Limits) -> io::Result<()> {
     loop {
-        let mut stream = listener.accept().await?;
-        let connection = handle.clone();
+        let mut comm = Comm {
+            stream: listener.accept().await?,
+            handle: handle.clone(),
+            limits,
+        };
         handle.spawn(async move {
-            if let Err(error) = serve(&connection, &mut stream, limits).await {
-                eprintln!(
-                    "closed the connection from {}: {error}",
-                    stream.peer_address()
-                );
+            if let Err(error) = comm.serve().await {
+                let peer = comm.stream.peer_address();
+                eprintln!("closed the connection from {peer}: {error}");
             }
         });
     }
 }
 
-/// Shakes hands, then returns each message, until the peer ends the connection.
-async fn serve(handle: &Handle, stream: &mut Stream, limits: Limits) -> io::Result<()> {
-    // Both sides send before they read, so neither waits for the other.
-    stream.write_all(&handshake()).await?;
-    // What theirs says is for who reads their messages, and that will be they.
-    let greeted = Message::receive(handle, stream, limits).await?.is_some();
-    while greeted && let Some(message) = Message::receive(handle, stream, limits).await? {
-        message.send(handle, stream, limits).await?;
-    }
-    Ok(())
+/// One end of a connection.
+struct Comm {
+    stream: Stream,
+    handle: Handle,
+    limits: Limits,
 }
 
 /// A message, as it is on the wire.
@@ -119,37 +129,42 @@ struct Message {
     frames: Lease,
 }
 
-impl Message {
+impl Comm {
+    /// Shakes hands, then returns each message, until the peer ends the connection.
+    async fn serve(&mut self) -> io::Result<()> {
+        // Both sides send before they read, so neither waits for the other.
+        self.stream.write_all(&handshake()).await?;
+        // What theirs says is for who reads their messages, and that will be they.
+        let greeted = self.receive().await?.is_some();
+        while greeted && let Some(message) = self.receive().await? {
+            self.send(&message).await?;
+        }
+        Ok(())
+    }
+
     /// The next message, or `None` where the peer ends the stream between two.
-    async fn receive(
-        handle: &Handle,
-        stream: &mut Stream,
-        limits: Limits,
-    ) -> io::Result<Option<Message>> {
+    async fn receive(&mut self) -> io::Result<Option<Message>> {
         let mut n0 = [0; 8];
-        match stream.read_exact_into(&mut n0).await {
+        match self.stream.read_exact_into(&mut n0).await {
             Err(StreamError::Eof { filled: 0, .. }) => return Ok(None),
             begun => begun?,
         }
-        let rest = Message::receive_after(n0, handle, stream, limits);
-        handle.timeout(limits.timeout, rest).await?.map(Some)
+        let handle = self.handle.clone();
+        let rest = handle.timeout(self.limits.timeout(), self.receive_rest(n0));
+        rest.await?.map(Some)
     }
 
-    async fn receive_after(
-        n0: [u8; 8],
-        handle: &Handle,
-        stream: &mut Stream,
-        limits: Limits,
-    ) -> io::Result<Message> {
+    async fn receive_rest(&mut self, n0: [u8; 8]) -> io::Result<Message> {
         let mut nframes = [0; 8];
-        stream.read_exact_into(&mut nframes).await?;
-        let lengths_len = limits.check_count(u64::from_le_bytes(nframes))?;
-        let mut lengths = handle.lease(lengths_len).await?;
-        stream.read_exact_into(&mut lengths).await?;
-        let frames_len = limits.check_lengths(u64::from_le_bytes(n0), &lengths)?;
-        // All of them at once: they follow each other, in the first part and behind it.
-        let mut frames = handle.lease(frames_len).await?;
-        stream.read_exact_into(&mut frames).await?;
+        self.stream.read_exact_into(&mut nframes).await?;
+        let len = self.limits.check_count(u64::from_le_bytes(nframes))?;
+        let mut lengths = self.handle.lease(len).await?;
+        self.stream.read_exact_into(&mut lengths).await?;
+        let first_part = u64::from_le_bytes(n0);
+        let len = self.limits.check_lengths(first_part, &lengths)?;
+        // All at once: those behind the first part follow those in it.
+        let mut frames = self.handle.lease(len).await?;
+        self.stream.read_exact_into(&mut frames).await?;
         Ok(Message {
             n0,
             nframes,
@@ -158,16 +173,26 @@ impl Message {
         })
     }
 
-    async fn send(&self, handle: &Handle, stream: &mut Stream, limits: Limits) -> io::Result<()> {
-        let parts: [&[u8]; 4] = [&self.n0, &self.nframes, &self.lengths, &self.frames];
-        handle
-            .timeout(limits.timeout, stream.write_all(&parts))
+    async fn send(&mut self, message: &Message) -> io::Result<()> {
+        let parts: [&[u8]; 4] = [
+            &message.n0,
+            &message.nframes,
+            &message.lengths,
+            &message.frames,
+        ];
+        let sending = self.stream.write_all(&parts);
+        self.handle
+            .timeout(self.limits.timeout(), sending)
             .await??;
         Ok(())
     }
 }
 
 impl Limits {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
     /// The length of the list of so many lengths, if there may be so many frames.
     fn check_count(&self, nframes: u64) -> io::Result<usize> {
         if nframes > self.max_frames.into() {

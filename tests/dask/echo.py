@@ -35,7 +35,7 @@ class Echo(unittest.IsolatedAsyncioTestCase):
         return server
 
     async def connect(self, server):
-        comm = await connect(server.address, timeout=10)
+        comm = await asyncio.wait_for(connect(server.address), 10)
         self.addAsyncCleanup(comm.close)
         return comm
 

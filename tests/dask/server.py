@@ -13,7 +13,8 @@ class Server:
     """A running server; ends with the block."""
 
     def __init__(self, command):
-        self.log = tempfile.TemporaryFile("w+")
+        # Appended to, since the place in it is shared with who reads it.
+        self.log = tempfile.TemporaryFile("a+")
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, text=True
         )
