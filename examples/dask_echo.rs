@@ -29,7 +29,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser};
@@ -76,17 +75,8 @@ fn size(text: &str) -> Result<usize, Box<dyn Error + Send + Sync>> {
     Ok(parse_size::parse_size(text)?.try_into()?)
 }
 
-fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(options: &Options) -> io::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
     let mut reactor = Reactor::builder()
         .memory_budget(options.memory)
         .busy_poll(Duration::from_micros(options.busy_poll))
@@ -94,7 +84,8 @@ fn run(options: &Options) -> io::Result<()> {
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &options.listen)?;
     println!("listening on {}", listener.local_address());
-    reactor.block_on(accept(&handle, &listener, options.limits))?
+    reactor.block_on(accept(&handle, &listener, options.limits))??;
+    Ok(())
 }
 
 /// Serves each connection in a task of its own, until the listener fails.
