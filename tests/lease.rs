@@ -100,6 +100,19 @@ fn what_can_never_fit_is_an_error_with_both_numbers() {
 }
 
 #[test]
+fn what_the_machine_can_not_hold_is_an_error() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    drive(&mut reactor, async {
+        for len in [usize::MAX, isize::MAX as usize, 1 << 60] {
+            let error = handle.lease(len).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        }
+        assert_eq!(handle.stats().memory_lent, 0);
+    });
+}
+
+#[test]
 fn what_is_fresh_takes_no_memory_until_it_is_filled() {
     let mut reactor = Reactor::new().unwrap();
     let handle = reactor.handle();

@@ -1,6 +1,7 @@
 //! A buffer for one long frame.
 
 use std::collections::TryReserveError;
+use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -52,12 +53,22 @@ impl Buffer {
     ///
     /// What was touched before is used again. Otherwise it is fresh, and the kernel
     /// makes up the pages as they are filled.
-    pub(super) fn make_whole(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// If the system has no memory.
+    pub(super) fn make_whole(&mut self) -> Result<(), TryReserveError> {
         if self.bytes.len() < self.len {
             self.bytes = Vec::new();
             self.pool.make_room_for(self.len);
+            // What takes zeros from the system aborts where there is no room. So that
+            // is asked for first, and seen to be used, or nobody would really ask.
+            let mut room = Vec::<u8>::new();
+            room.try_reserve_exact(self.len)?;
+            drop(black_box(room));
             self.bytes = vec![0; self.len];
         }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Shared memory for what the two verbs move.
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -13,9 +14,9 @@ use super::Buffer;
 pub struct Lease(Buffer);
 
 impl Lease {
-    pub(crate) fn new(mut buffer: Buffer) -> Lease {
-        buffer.make_whole();
-        Lease(buffer)
+    pub(crate) fn new(mut buffer: Buffer) -> Result<Lease, TryReserveError> {
+        buffer.make_whole()?;
+        Ok(Lease(buffer))
     }
 }
 

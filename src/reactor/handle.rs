@@ -161,8 +161,9 @@ impl Handle {
     /// # Errors
     ///
     /// [`io::ErrorKind::OutOfMemory`] if `len` is more than three quarters of the
-    /// budget, which can never be lent; [`io::ErrorKind::NotConnected`] if it would
-    /// have to wait for a reactor that is gone.
+    /// budget, which can never be lent, or if the system has no memory;
+    /// [`io::ErrorKind::NotConnected`] if it would have to wait for a reactor that is
+    /// gone.
     ///
     /// # Cancel safety
     ///
@@ -196,9 +197,11 @@ impl Handle {
             ));
         }
         let mut ticket = None;
-        poll_fn(|context| self.inner.poll_buffer(context, &mut ticket, len))
-            .await
-            .map(Lease::new)
+        let lent = poll_fn(|context| self.inner.poll_buffer(context, &mut ticket, len));
+        Lease::new(lent.await?).map_err(|_| {
+            let message = format!("no memory for {len} bytes");
+            io::Error::new(io::ErrorKind::OutOfMemory, message)
+        })
     }
 
     /// The means to reach this reactor from other threads.
