@@ -120,6 +120,7 @@ fn check(case: &Case) {
         let client = Stream::connect(&handle, &front).await.unwrap();
         (client, listener.accept().await.unwrap())
     });
+    proxy.begin();
     let limit = case.limit();
     let serving = handle.spawn(serve(server, limit));
     let (read, write) = client.split();

@@ -12,7 +12,7 @@ use mio::net::{TcpListener, UnixListener};
 use socket2::{SockRef, Socket};
 
 use super::accept_error::{Shortage, Verdict};
-use super::address::Address;
+use super::address::{Address, AtAddress};
 use super::bound_listener::BoundListener;
 use super::{Peer, Stream, options};
 use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep};
@@ -52,6 +52,8 @@ impl Listener {
     /// # }
     /// ```
     pub fn bind(handle: &Handle, address: &Address) -> io::Result<Listener> {
+        let open = handle.inner.ensure_open();
+        open.map_err(|error| AtAddress::wrap("listen on", address, error))?;
         BoundListener::bind(address)?.attach(handle)
     }
 
@@ -164,8 +166,8 @@ impl BoundListener {
     ///
     /// # Errors
     ///
-    /// Those of registering a socket with the kernel's poll: that there is no
-    /// memory for it, say.
+    /// Those of registering a socket with the kernel's poll, and
+    /// [`io::ErrorKind::NotConnected`] if the reactor is gone.
     ///
     /// # Examples
     ///
@@ -176,9 +178,10 @@ impl BoundListener {
             Address::Unix(_) => Acceptor::Unix(UnixListener::from_std(self.into_fd().into())),
             Address::Tcp { .. } => Acceptor::Tcp(TcpListener::from_std(self.into_fd().into())),
         };
-        let io = ScheduledIo::assumed_ready();
+        let registered = Registration::new(&handle.inner, acceptor, ScheduledIo::assumed_ready())
+            .map_err(|error| AtAddress::wrap("listen on", &address, error));
         Ok(Listener {
-            registration: Registration::new(&handle.inner, acceptor, io)?,
+            registration: registered?,
             address,
             accepting: Cell::new(false),
             shortage: Shortage::new(),

@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub(crate) struct Passed {
 /// A proxy for one connection.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    begin: Sender<()>,
     thread: JoinHandle<[Passed; 2]>,
 }
 
@@ -65,6 +67,7 @@ impl Proxy {
     pub(crate) fn start(server: SocketAddr, there: Plan, back: Plan) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
+        let (begin, may_begin) = channel();
         let thread = thread::spawn(move || {
             let (client, _) = listener.accept().expect("a client");
             drop(listener);
@@ -75,6 +78,7 @@ impl Proxy {
                 socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
                 socket.set_write_timeout(Some(DEADLINE)).expect("a timeout");
             }
+            may_begin.recv().expect("somebody has it begin");
             let reset = AtomicBool::new(false);
             thread::scope(|scope| {
                 let there = scope.spawn(|| pass(&client, &server, &there, &reset));
@@ -82,7 +86,17 @@ impl Proxy {
                 [there.join().expect("no panic"), back]
             })
         });
-        Proxy { address, thread }
+        Proxy {
+            address,
+            begin,
+            thread,
+        }
+    }
+
+    /// Begins, now that both ends are connected: a reset that comes earlier is an error
+    /// of connecting.
+    pub(crate) fn begin(&self) {
+        self.begin.send(()).expect("the proxy waits for it");
     }
 
     /// Waits for both directions: what was passed there, and back.
