@@ -15,6 +15,7 @@
 mod bytes;
 pub(crate) mod example;
 mod folder;
+pub(crate) mod nbd;
 pub(crate) mod network;
 mod peer_thread;
 pub(crate) mod proxy;

@@ -1,0 +1,106 @@
+//! A disk that is a file, or a block device.
+//!
+//! There is no readiness to wait for in a file: reading, writing, and above all
+//! flushing it stop the thread, and with it all clients, for as long as the kernel
+//! takes. Long requests go in pieces, between which others have their turn.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use readinto::{Handle, Stream, StreamError};
+
+use crate::protocol::{ErrorCode, Request};
+
+pub(crate) struct FileDisk {
+    file: File,
+    size: u64,
+}
+
+impl FileDisk {
+    pub(crate) fn open(path: &Path) -> io::Result<FileDisk> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        // The metadata of a block device know no length.
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(FileDisk { file, size })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> io::Result<Result<(), ErrorCode>> {
+        let header = request.reply(Ok(()));
+        let mut promised = false;
+        for (offset, len) in pieces(request, buffer.len()) {
+            let piece = &mut buffer[..len];
+            match self.file.read_exact_at(piece, offset) {
+                Ok(()) if promised => stream.write_all(&*piece).await?,
+                Ok(()) => stream.write_all(&[&header[..], piece]).await?,
+                Err(error) if promised => return Err(error),
+                Err(error) => return Ok(Err(error_code(&error))),
+            }
+            promised = true;
+        }
+        Ok(Ok(()))
+    }
+
+    pub(crate) async fn receive(
+        &self,
+        request: &Request,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> Result<Result<(), ErrorCode>, StreamError> {
+        let mut written = Ok(());
+        for (offset, len) in pieces(request, buffer.len()) {
+            let piece = &mut buffer[..len];
+            // All of the payload, also if the file takes no more of it.
+            stream.read_exact_into(piece).await?;
+            written = written.and_then(|()| self.file.write_all_at(piece, offset));
+        }
+        Ok(written.map_err(|error| error_code(&error)))
+    }
+
+    pub(crate) async fn zero(&self, request: &Request, handle: &Handle) -> Result<(), ErrorCode> {
+        for (offset, len) in pieces(request, ZEROES.len()) {
+            self.file
+                .write_all_at(&ZEROES[..len], offset)
+                .map_err(|error| error_code(&error))?;
+            handle.sleep(Duration::ZERO).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), ErrorCode> {
+        self.file.sync_data().map_err(|error| error_code(&error))
+    }
+}
+
+/// What a client is told of an error, which goes to standard error in full.
+fn error_code(error: &io::Error) -> ErrorCode {
+    eprintln!("the file: {error}");
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            ErrorCode::NoSpace
+        }
+        _ => ErrorCode::Io,
+    }
+}
+
+/// What a request touches, in pieces of at most `len` bytes: each one's offset and
+/// length.
+fn pieces(request: &Request, len: usize) -> impl Iterator<Item = (u64, usize)> + use<> {
+    let (start, end) = (request.offset, request.offset + u64::from(request.len));
+    (start..end)
+        .step_by(len)
+        .map(move |offset| (offset, len.min((end - offset) as usize)))
+}
+
+static ZEROES: [u8; 256 * 1024] = [0; 256 * 1024];

@@ -1,0 +1,90 @@
+//! What is served: a disk in memory, or a file.
+
+mod file;
+mod memory;
+
+use std::io;
+use std::path::Path;
+
+use readinto::{Handle, Stream};
+
+use crate::protocol::{ErrorCode, Request};
+use file::FileDisk;
+use memory::MemoryDisk;
+
+/// A disk that connections share.
+///
+/// Requests are within its bounds. Where a stream is involved, the outer error is
+/// that of the connection, and the inner one is to be sent to the client.
+pub(crate) enum Disk {
+    Memory(MemoryDisk),
+    File(FileDisk),
+}
+
+impl Disk {
+    pub(crate) fn in_memory(size: u64) -> Disk {
+        Disk::Memory(MemoryDisk::new(size))
+    }
+
+    pub(crate) fn open(path: &Path) -> io::Result<Disk> {
+        FileDisk::open(path).map(Disk::File)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Disk::Memory(memory) => memory.size(),
+            Disk::File(file) => file.size(),
+        }
+    }
+
+    /// Sends the reply to a read, unless it fails.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> io::Result<Result<(), ErrorCode>> {
+        match self {
+            Disk::Memory(memory) => Ok(Ok(memory.send(request, stream).await?)),
+            Disk::File(file) => file.send(request, stream, buffer).await,
+        }
+    }
+
+    /// Receives the payload of a write.
+    pub(crate) async fn receive(
+        &self,
+        request: &Request,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> io::Result<Result<(), ErrorCode>> {
+        match self {
+            Disk::Memory(memory) => Ok(Ok(memory.receive(request, stream, buffer).await?)),
+            Disk::File(file) => Ok(file.receive(request, stream, buffer).await?),
+        }
+    }
+
+    pub(crate) async fn zero(&self, request: &Request, handle: &Handle) -> Result<(), ErrorCode> {
+        match self {
+            Disk::Memory(memory) => {
+                memory.zero(request);
+                Ok(())
+            }
+            Disk::File(file) => file.zero(request, handle).await,
+        }
+    }
+
+    /// Gives up data that the client has no more use for. A hint; a file ignores it.
+    pub(crate) fn trim(&self, request: &Request) {
+        if let Disk::Memory(memory) = self {
+            memory.zero(request);
+        }
+    }
+
+    /// Has all that was written survive a crash, as far as a disk can.
+    pub(crate) fn flush(&self) -> Result<(), ErrorCode> {
+        match self {
+            Disk::Memory(_) => Ok(()),
+            Disk::File(file) => file.flush(),
+        }
+    }
+}
