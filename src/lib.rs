@@ -8,6 +8,8 @@
 //! many bytes it wants and where they go, so nothing in between has to hold
 //! them: no buffered reader, no chunk that is handed over and then copied to
 //! where it belongs. [`split`](Stream::split) gives a half to each of two tasks.
+//! Where messages are small, [`read_ahead`](Stream::read_ahead) has a burst of them
+//! cost one system call; the verbs stay what they are.
 //!
 //! [`FrameReader`] and [`FrameWriter`] put messages on top, each behind its
 //! length ([`Prefix`]).

@@ -16,7 +16,9 @@ use socket2::Socket;
 
 use support::strace::{Call, Trace, note, traced};
 use support::turns::{drive, settle, turn_until};
-use support::{Transport, assert_same, pattern, peer_thread, run, stream_and_peer, yield_now};
+use support::{
+    Transport, arrived, assert_same, pattern, peer_thread, run, stream_and_peer, yield_now,
+};
 
 #[test]
 fn a_task_gives_at_most_256_kib_to_a_call_and_sends_by_the_segment() {
@@ -175,6 +177,37 @@ fn a_burst_of_small_frames_costs_one_read_and_one_write() {
         // The first read may find that nothing is there yet.
         assert!((BURSTS..=BURSTS + 1).contains(&reads), "{reads} reads");
         assert_eq!(writes, BURSTS);
+    }
+}
+
+#[test]
+fn a_burst_of_short_reads_costs_one_call_where_they_read_ahead() {
+    const BURSTS: usize = 20;
+    let workload = || {
+        run(async |handle| {
+            let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+            note("server", stream.socket().as_raw_fd() as usize);
+            let mut stream = stream.read_ahead();
+            let burst = pattern(5, 28 * 64);
+            for _ in 0..BURSTS {
+                peer.write_all(&burst).unwrap();
+                arrived(&stream, burst.len()).await;
+                let mut received = vec![0; burst.len()];
+                for header in received.chunks_mut(28) {
+                    stream.read_exact_into(header).await.unwrap();
+                }
+                assert_same(&received, &burst);
+            }
+        });
+    };
+    let name = "a_burst_of_short_reads_costs_one_call_where_they_read_ahead";
+    if let Some(trace) = traced(name, workload) {
+        let server = trace.note("server");
+        let calls = trace.of_the_reactor();
+        let reads = calls.iter().filter(|call| call.descriptor() == server);
+        // What looks whether all has arrived leaves it there.
+        let reads = reads.filter(|call| call.is_receive() && !call.arguments.contains("MSG_PEEK"));
+        assert_eq!(reads.filter(|call| call.result > 0).count(), BURSTS);
     }
 }
 

@@ -71,6 +71,7 @@ impl Stream {
                 connection: connection.clone(),
                 poison: None,
                 ahead: ReadAhead::default(),
+                reads_ahead: false,
             },
             write: WriteHalf {
                 connection,
@@ -174,6 +175,20 @@ impl Stream {
         (self.read, self.write)
     }
 
+    /// Has short reads take more than they were asked for, as
+    /// [`ReadHalf::read_ahead`].
+    #[must_use]
+    pub fn read_ahead(mut self) -> Stream {
+        self.read = self.read.read_ahead();
+        self
+    }
+
+    /// How many bytes have been read ahead, as [`ReadHalf::buffered`].
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.read.buffered()
+    }
+
     /// Ends the writing direction, as [`WriteHalf::shutdown_write`].
     ///
     /// # Errors
@@ -222,6 +237,8 @@ pub struct ReadHalf {
     /// Boxed, since it is seldom there and there are many connections.
     poison: Option<Box<Poison>>,
     ahead: ReadAhead,
+    /// Whether exact reads put something there.
+    reads_ahead: bool,
 }
 
 impl ReadHalf {

@@ -2,9 +2,8 @@
 //!
 //! An exact read of a small frame costs two system calls, one for its length
 //! and one for the rest. So a `FrameReader` has its half take what the kernel
-//! holds, up to a block, and finds the frames in there. This is between the two
-//! of them: the verb of the public is served from the block first, and never
-//! sees it.
+//! holds, up to a block, and finds the frames in there. The verb of the public is
+//! served from the block first; it fills one only where `read_ahead` says so.
 
 use std::io;
 use std::ops::Range;
@@ -48,7 +47,7 @@ impl ReadAhead {
         count
     }
 
-    fn poll_more(
+    pub(super) fn poll_more(
         &mut self,
         connection: &Connection,
         context: &Context<'_>,
@@ -72,7 +71,7 @@ impl ReadAhead {
         Poll::Ready(Ok(Some(count)))
     }
 
-    fn release_if_empty(&mut self) {
+    pub(super) fn release_if_empty(&mut self) {
         if self.unread.is_empty() && self.block.is_some() {
             self.unread = 0..0;
             self.block = None;
@@ -81,6 +80,57 @@ impl ReadAhead {
 }
 
 impl ReadHalf {
+    /// Has short reads take more than they were asked for, where more has arrived,
+    /// and keep it for the reads that follow.
+    ///
+    /// For a protocol with small messages of its own: a header, and what it
+    /// announces, or a burst of headers, cost one system call together. What is read
+    /// ahead lies in a block of 16 KiB, which is held only while there is something
+    /// in it; if a [budget](crate::Builder::memory_budget) has none left, reads go
+    /// on without. A read of 16 KiB or more takes what is there, and has the rest
+    /// received where it belongs, with nothing ahead.
+    ///
+    /// # Examples
+    ///
+    /// See [`buffered`](ReadHalf::buffered).
+    #[must_use]
+    pub fn read_ahead(mut self) -> ReadHalf {
+        self.reads_ahead = true;
+        self
+    }
+
+    /// How many bytes have been read ahead: a read of no more than that completes
+    /// at once.
+    ///
+    /// # Examples
+    ///
+    /// Answers to a burst leave together, and none waits for a request that has not
+    /// come:
+    ///
+    /// ```
+    /// use readinto::{ReadHalf, Stream, StreamError, WriteHalf};
+    ///
+    /// /// Answers each question of 16 bytes with 8 bytes.
+    /// async fn serve(stream: Stream) -> Result<(), StreamError> {
+    ///     let (read, mut write) = stream.split();
+    ///     let mut read = read.read_ahead();
+    ///     let mut answers = Vec::new();
+    ///     let mut question = [0; 16];
+    ///     loop {
+    ///         if read.buffered() < question.len() {
+    ///             write.write_all(&answers).await?;
+    ///             answers.clear();
+    ///         }
+    ///         read.read_exact_into(&mut question).await?;
+    ///         answers.extend_from_slice(&question[4..12]);
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.ahead.unread().len()
+    }
+
     /// What has been read ahead.
     pub(crate) fn ahead(&self) -> &[u8] {
         self.ahead.unread()

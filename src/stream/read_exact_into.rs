@@ -1,17 +1,20 @@
 //! The reading verb.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::ReadHalf;
 use super::error::StreamError;
+use crate::pool::BLOCK;
 
 impl ReadHalf {
     /// Fills `buf` from the stream; resolves when the last byte is in.
     ///
     /// An empty `buf` is full at once. The bytes go from the kernel to `buf`,
-    /// at most 256 KiB in one system call.
+    /// at most 256 KiB in one system call, unless
+    /// [`read_ahead`](ReadHalf::read_ahead) is on.
     ///
     /// # Errors
     ///
@@ -54,8 +57,7 @@ impl ReadHalf {
         *filled += self.ahead.move_into(&mut buf[*filled..]);
         while *filled < wanted {
             let rest = &mut buf[*filled..];
-            let missing = rest.len();
-            let error = match ready!(self.connection.poll_receive(context, rest, missing)) {
+            let error = match ready!(self.poll_fill_some(context, rest, wanted)) {
                 Ok(0) => StreamError::Eof {
                     filled: *filled,
                     wanted,
@@ -73,6 +75,27 @@ impl ReadHalf {
             return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Puts what comes next into `rest` of a read of `wanted` bytes, and tells how
+    /// much that was: nothing at the end of the stream.
+    fn poll_fill_some(
+        &mut self,
+        context: &Context<'_>,
+        rest: &mut [u8],
+        wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        // For a long read, the copy would cost more than the call.
+        if self.reads_ahead && wanted < BLOCK {
+            let received = self.ahead.poll_more(&self.connection, context, BLOCK);
+            let moved = self.ahead.move_into(rest);
+            self.ahead.release_if_empty();
+            if ready!(received)?.is_some() {
+                return Poll::Ready(Ok(moved));
+            }
+        }
+        let missing = rest.len();
+        self.connection.poll_receive(context, rest, missing)
     }
 }
 
