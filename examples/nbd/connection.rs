@@ -2,17 +2,19 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use readinto::{Handle, Stream, StreamError};
 
 use crate::disk::Disk;
 use crate::handshake::violation;
 use crate::protocol::*;
+use crate::wire::Wire;
 
 /// A client that has done its handshake.
 pub(crate) struct Connection {
     handle: Handle,
-    stream: Stream,
+    wire: Wire,
     disk: Rc<Disk>,
     /// For payloads that don't go straight to their place, a piece at a time.
     buffer: Vec<u8>,
@@ -22,9 +24,9 @@ impl Connection {
     pub(crate) fn new(handle: Handle, stream: Stream, disk: Rc<Disk>) -> Connection {
         Connection {
             handle,
-            stream,
+            wire: Wire::new(stream),
             disk,
-            // Costs nothing until it is used.
+            // The kernel gives no memory for it until it is used.
             buffer: vec![0; BUFFER],
         }
     }
@@ -33,7 +35,7 @@ impl Connection {
     pub(crate) async fn serve(mut self) -> io::Result<()> {
         let mut header = [0; Request::LEN];
         loop {
-            match self.stream.read_exact_into(&mut header).await {
+            match self.wire.receive(&mut header).await {
                 Ok(()) => {}
                 // Some leave without a word.
                 Err(StreamError::Eof { filled: 0, .. }) => return Ok(()),
@@ -41,89 +43,82 @@ impl Connection {
             }
             let request = Request::parse(&header).ok_or_else(|| violation("not a request"))?;
             if request.command == CMD_DISC {
-                return Ok(());
+                return Ok(self.wire.flush().await?);
             }
-            let outcome = match self.check(&request) {
-                Ok(()) if request.command == CMD_READ => {
-                    // It sends its reply together with the data.
-                    self.disk
-                        .send(&request, &mut self.stream, &mut self.buffer)
-                        .await?
+            self.answer(&request).await?;
+        }
+    }
+
+    async fn answer(&mut self, request: &Request) -> io::Result<()> {
+        let Connection {
+            handle,
+            wire,
+            disk,
+            buffer,
+        } = self;
+        let mut done = match check(request, disk.size()) {
+            Err(refused) => {
+                if request.command == CMD_WRITE {
+                    discard(wire, buffer, request.len as usize).await?;
                 }
-                Ok(()) => self.execute(&request).await?,
-                Err(refused) => {
-                    self.discard_payload(&request).await?;
-                    Err(refused)
+                Err(refused)
+            }
+            Ok(()) => match request.command {
+                CMD_READ => match disk.send(request, wire, buffer).await? {
+                    // The data have gone out together with their reply.
+                    Ok(()) => return Ok(()),
+                    failed => failed,
+                },
+                CMD_WRITE => disk.receive(request, wire, buffer).await?,
+                CMD_WRITE_ZEROES => disk.zero(request, handle).await,
+                CMD_TRIM => {
+                    disk.trim(request);
+                    Ok(())
                 }
-            };
-            if request.command != CMD_READ || outcome.is_err() {
-                self.stream.write_all(&request.reply(outcome)).await?;
-            }
-        }
-    }
-
-    /// Whether the request can be tried at all.
-    fn check(&self, request: &Request) -> Result<(), ErrorCode> {
-        let known = match request.command {
-            CMD_WRITE_ZEROES => CMD_FLAG_FUA | CMD_FLAG_NO_HOLE,
-            CMD_READ | CMD_WRITE | CMD_FLUSH | CMD_TRIM => CMD_FLAG_FUA,
-            _ => return Err(ErrorCode::Invalid),
+                _ => disk.flush(),
+            },
         };
-        let len_fits = match request.command {
-            CMD_FLUSH => request.len == 0,
-            CMD_TRIM => request.len > 0,
-            _ => (1..=MAX_PAYLOAD).contains(&request.len),
-        };
-        if request.flags & !known != 0 || !len_fits {
-            return Err(ErrorCode::Invalid);
+        let flushes = request.flags & CMD_FLAG_FUA != 0;
+        if flushes {
+            done = done.and_then(|()| disk.flush());
         }
-        let end = request.offset.checked_add(request.len.into());
-        if end.is_none_or(|end| end > self.disk.size()) {
-            return Err(match request.command {
-                CMD_WRITE | CMD_WRITE_ZEROES => ErrorCode::NoSpace,
-                _ => ErrorCode::Invalid,
-            });
+        if flushes || request.command != CMD_WRITE {
+            // The reactor counts bytes, and a burst of these moves hardly any: it has
+            // to be told to give others a turn.
+            handle.sleep(Duration::ZERO).await;
         }
-        Ok(())
+        Ok(wire.send(&[&request.reply(done)]).await?)
     }
+}
 
-    /// Does all but reads. The outer error is the connection's, the inner one the
-    /// disk's.
-    async fn execute(&mut self, request: &Request) -> io::Result<Result<(), ErrorCode>> {
-        let disk = &self.disk;
-        let done = match request.command {
-            CMD_WRITE => {
-                disk.receive(request, &mut self.stream, &mut self.buffer)
-                    .await?
-            }
-            CMD_WRITE_ZEROES => disk.zero(request, &self.handle).await,
-            CMD_TRIM => {
-                disk.trim(request);
-                Ok(())
-            }
-            _ => disk.flush(),
-        };
-        if request.flags & CMD_FLAG_FUA != 0 {
-            return Ok(done.and_then(|()| disk.flush()));
-        }
-        Ok(done)
+/// Whether the request is one that a disk of this size can try.
+fn check(request: &Request, size: u64) -> Result<(), ErrorCode> {
+    let (flags, lens) = match request.command {
+        CMD_READ | CMD_WRITE => (CMD_FLAG_FUA, 1..=MAX_PAYLOAD),
+        CMD_WRITE_ZEROES => (CMD_FLAG_FUA | CMD_FLAG_NO_HOLE, 1..=MAX_PAYLOAD),
+        CMD_TRIM => (CMD_FLAG_FUA, 1..=u32::MAX),
+        CMD_FLUSH => (CMD_FLAG_FUA, 0..=0),
+        _ => return Err(ErrorCode::Invalid),
+    };
+    if request.flags & !flags != 0 || !lens.contains(&request.len) {
+        return Err(ErrorCode::Invalid);
     }
+    let end = request.offset.checked_add(request.len.into());
+    match request.command {
+        _ if end.is_some_and(|end| end <= size) => Ok(()),
+        CMD_WRITE | CMD_WRITE_ZEROES => Err(ErrorCode::NoSpace),
+        _ => Err(ErrorCode::Invalid),
+    }
+}
 
-    /// Takes what follows a request that was refused.
-    async fn discard_payload(&mut self, request: &Request) -> Result<(), StreamError> {
-        if request.command != CMD_WRITE {
-            return Ok(());
-        }
-        let mut left = request.len as usize;
-        while left > 0 {
-            let piece = left.min(self.buffer.len());
-            self.stream
-                .read_exact_into(&mut self.buffer[..piece])
-                .await?;
-            left -= piece;
-        }
-        Ok(())
+/// Takes the payload of a write that was refused.
+async fn discard(wire: &mut Wire, buffer: &mut [u8], mut len: usize) -> Result<(), StreamError> {
+    while len > 0 {
+        let piece = len.min(buffer.len());
+        wire.receive(&mut buffer[..piece]).await?;
+        len -= piece;
     }
+    Ok(())
 }
 
 /// Enough that a piece more or less makes no difference, and little enough that

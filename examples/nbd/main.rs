@@ -17,6 +17,7 @@ mod connection;
 mod disk;
 mod handshake;
 mod protocol;
+mod wire;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -64,9 +65,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let disk = match &options.file {
-        Some(path) => Disk::open(path).map_err(|error| format!("{}: {error}", path.display()))?,
-        None => Disk::in_memory(options.size.unwrap_or_default()),
+    let disk = match (&options.file, options.size) {
+        (Some(path), _) => {
+            Disk::open(path).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+        (None, size) => Disk::in_memory(size.expect("one of the two is required")),
     };
     let mut reactor = Reactor::new()?;
     let handle = reactor.handle();

@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use readinto::{Handle, Stream, StreamError};
+use readinto::{Handle, StreamError};
 
 use crate::protocol::{ErrorCode, Request};
+use crate::wire::Wire;
 
 pub(crate) struct FileDisk {
     file: File,
@@ -34,7 +35,7 @@ impl FileDisk {
     pub(crate) async fn send(
         &self,
         request: &Request,
-        stream: &mut Stream,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) -> io::Result<Result<(), ErrorCode>> {
         let header = request.reply(Ok(()));
@@ -42,8 +43,8 @@ impl FileDisk {
         for (offset, len) in pieces(request, buffer.len()) {
             let piece = &mut buffer[..len];
             match self.file.read_exact_at(piece, offset) {
-                Ok(()) if promised => stream.write_all(&*piece).await?,
-                Ok(()) => stream.write_all(&[&header[..], piece]).await?,
+                Ok(()) if promised => wire.send(&[piece]).await?,
+                Ok(()) => wire.send(&[&header[..], piece]).await?,
                 Err(error) if promised => return Err(error),
                 Err(error) => return Ok(Err(error_code(&error))),
             }
@@ -55,14 +56,14 @@ impl FileDisk {
     pub(crate) async fn receive(
         &self,
         request: &Request,
-        stream: &mut Stream,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) -> Result<Result<(), ErrorCode>, StreamError> {
         let mut written = Ok(());
         for (offset, len) in pieces(request, buffer.len()) {
             let piece = &mut buffer[..len];
             // All of the payload, also if the file takes no more of it.
-            stream.read_exact_into(piece).await?;
+            wire.receive(piece).await?;
             written = written.and_then(|()| self.file.write_all_at(piece, offset));
         }
         Ok(written.map_err(|error| error_code(&error)))

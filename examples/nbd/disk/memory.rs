@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use readinto::{Stream, StreamError};
+use readinto::StreamError;
 
 use crate::protocol::Request;
+use crate::wire::Wire;
 
 pub(crate) struct MemoryDisk {
     size: u64,
@@ -40,11 +41,7 @@ impl MemoryDisk {
         self.size
     }
 
-    pub(crate) async fn send(
-        &self,
-        request: &Request,
-        stream: &mut Stream,
-    ) -> Result<(), StreamError> {
+    pub(crate) async fn send(&self, request: &Request, wire: &mut Wire) -> Result<(), StreamError> {
         let pieces: Vec<_> = pieces(request)
             .map(|(number, within)| (self.extents.borrow().get(&number).cloned(), within))
             .collect();
@@ -54,24 +51,24 @@ impl MemoryDisk {
             Some(extent) => &extent[within.clone()],
             None => &ZEROES[within.clone()],
         }));
-        stream.write_all(&parts[..]).await
+        wire.send(&parts).await
     }
 
     pub(crate) async fn receive(
         &self,
         request: &Request,
-        stream: &mut Stream,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) -> Result<(), StreamError> {
         for (number, within) in pieces(request) {
             if within.len() == EXTENT {
                 let mut fresh = self.fresh();
-                stream.read_exact_into(&mut fresh).await?;
+                wire.receive(&mut fresh).await?;
                 let old = self.extents.borrow_mut().insert(number, Rc::new(fresh));
                 *self.spare.borrow_mut() = old;
             } else {
                 let piece = &mut buffer[..within.len()];
-                stream.read_exact_into(piece).await?;
+                wire.receive(piece).await?;
                 let mut extents = self.extents.borrow_mut();
                 let extent = extents
                     .entry(number)

@@ -6,9 +6,10 @@ mod memory;
 use std::io;
 use std::path::Path;
 
-use readinto::{Handle, Stream};
+use readinto::Handle;
 
 use crate::protocol::{ErrorCode, Request};
+use crate::wire::Wire;
 use file::FileDisk;
 use memory::MemoryDisk;
 
@@ -41,12 +42,12 @@ impl Disk {
     pub(crate) async fn send(
         &self,
         request: &Request,
-        stream: &mut Stream,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) -> io::Result<Result<(), ErrorCode>> {
         match self {
-            Disk::Memory(memory) => Ok(Ok(memory.send(request, stream).await?)),
-            Disk::File(file) => file.send(request, stream, buffer).await,
+            Disk::Memory(memory) => Ok(Ok(memory.send(request, wire).await?)),
+            Disk::File(file) => file.send(request, wire, buffer).await,
         }
     }
 
@@ -54,12 +55,12 @@ impl Disk {
     pub(crate) async fn receive(
         &self,
         request: &Request,
-        stream: &mut Stream,
+        wire: &mut Wire,
         buffer: &mut [u8],
     ) -> io::Result<Result<(), ErrorCode>> {
         match self {
-            Disk::Memory(memory) => Ok(Ok(memory.receive(request, stream, buffer).await?)),
-            Disk::File(file) => Ok(file.receive(request, stream, buffer).await?),
+            Disk::Memory(memory) => Ok(Ok(memory.receive(request, wire, buffer).await?)),
+            Disk::File(file) => Ok(file.receive(request, wire, buffer).await?),
         }
     }
 

@@ -1,0 +1,57 @@
+//! Requests in, replies out.
+
+use readinto::{Buffers, Stream, StreamError};
+
+/// A client's stream, whose short replies wait for each other.
+///
+/// A client may send many requests before it looks for a reply. As long as the
+/// next one is there already, replies are gathered, and leave in one system call.
+/// Before anything has to wait for the client, it gets what there is for it.
+pub(crate) struct Wire {
+    stream: Stream,
+    replies: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream) -> Wire {
+        Wire {
+            stream: stream.read_ahead(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// Fills `buf` with what the client sends.
+    pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<(), StreamError> {
+        if self.stream.buffered() < buf.len() {
+            self.flush().await?;
+        }
+        self.stream.read_exact_into(buf).await
+    }
+
+    /// Sends a reply, at once if it is a long one.
+    pub(crate) async fn send(&mut self, parts: &[&[u8]]) -> Result<(), StreamError> {
+        if Buffers::from(parts).len() > MOST_COPIED {
+            self.flush().await?;
+            return self.stream.write_all(parts).await;
+        }
+        for part in parts {
+            self.replies.extend_from_slice(part);
+        }
+        if self.replies.len() > MOST_GATHERED {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), StreamError> {
+        self.stream.write_all(&self.replies).await?;
+        self.replies.clear();
+        Ok(())
+    }
+}
+
+/// Up to here, a copy is cheaper than a system call.
+const MOST_COPIED: usize = 8 * 1024;
+
+/// About as much as one system call sends.
+const MOST_GATHERED: usize = 64 * 1024;
