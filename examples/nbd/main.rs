@@ -52,6 +52,10 @@ struct Options {
     /// How many seconds a client may take for its handshake
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     handshake_timeout: u64,
+
+    /// For how many microseconds to poll after the last event before going to sleep
+    #[arg(long, value_name = "MICROSECONDS", default_value = "0")]
+    busy_poll: u64,
 }
 
 fn main() -> ExitCode {
@@ -71,7 +75,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         (None, size) => Disk::in_memory(size.expect("one of the two is required")),
     };
-    let mut reactor = Reactor::new()?;
+    let busy_poll = Duration::from_micros(options.busy_poll);
+    let mut reactor = Reactor::builder().busy_poll(busy_poll).build()?;
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &options.listen)?;
     println!("listening on {}", listener.local_address());

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 
 use crate::attacks;
 use crate::generator::Load;
+use crate::nbd;
 use crate::peer::{self, Verb};
 use crate::roster::{self, Row};
 use crate::workloads::Workload;
@@ -27,6 +28,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Attacks(attacks::Options),
+    /// The example nbd beside qemu-nbd
+    Nbd(nbd::Options),
     /// Who attacks a server
     #[command(hide = true)]
     Attack(attacks::attack::Plan),

@@ -13,6 +13,7 @@ mod generator;
 mod interoperation;
 mod interrupt;
 mod machine;
+mod nbd;
 mod peer;
 mod prepare;
 mod process;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             "neighbour",
             attacks::neighbour::run(plan).map(|()| ExitCode::SUCCESS),
         ),
+        Some(Command::Nbd(options)) => ("nbd", nbd::run(options)),
         None => ("peers", session::run(&cli.options)),
     };
     outcome.unwrap_or_else(|error| {

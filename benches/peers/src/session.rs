@@ -176,7 +176,8 @@ fn publish(report: &Report, output: &Path, options: &Options) -> Result<(), Box<
 }
 
 /// Where cargo put this program, up to the profile.
-fn target_folder() -> Result<PathBuf, Box<dyn Error>> {
+/// Where cargo puts what it makes.
+pub(crate) fn target_folder() -> Result<PathBuf, Box<dyn Error>> {
     let own = std::env::current_exe()?;
     let folder = own.ancestors().nth(2);
     Ok(folder
