@@ -260,8 +260,6 @@ impl FrameReader {
         if let Some(payload) = &self.payload {
             return payload.place == Place::Ahead && self.half.ahead().len() >= payload.len;
         }
-        // The bytes of a prefix that is not complete are in the header, with
-        // none behind them.
         self.whole_frame_ahead().is_some()
     }
 
@@ -318,10 +316,10 @@ impl FrameReader {
         match self.payload {
             // Even an untouched payload has its prefix missing.
             Some(payload) => {
-                let ahead = self.half.ahead().len().min(payload.len - payload.filled);
-                let moved = size + payload.filled + ahead;
+                let arrived = (payload.filled + self.half.ahead().len()).min(payload.len);
                 // A claim may be as long as a number can be.
-                self.half.poison(moved, payload.len.saturating_add(size));
+                self.half
+                    .poison(size + arrived, payload.len.saturating_add(size));
             }
             None => self.half.poison(self.header_filled, size),
         }

@@ -11,9 +11,11 @@ use crate::stream::StreamError;
 
 impl FrameReader {
     /// The length of the next payload, if prefix and payload have been read
-    /// ahead as a whole, and nothing of them is elsewhere.
+    /// ahead as a whole.
     pub(super) fn whole_frame_ahead(&self) -> Option<usize> {
-        if self.payload.is_some() || self.header_filled > 0 || self.is_drained() {
+        // What is ahead is a prefix, unless that has been taken already: as a
+        // whole, or as far as it had come, with nothing left behind it.
+        if self.payload.is_some() || self.is_drained() {
             return None;
         }
         let ahead = &self.half.ahead()[self.lent..];
@@ -44,10 +46,8 @@ impl FrameReader {
         if self.payload.is_none() {
             self.buffer = None;
         }
-        if self.lent > 0 {
-            self.half.consume_ahead(self.lent);
-            self.lent = 0;
-        }
+        self.half.consume_ahead(self.lent);
+        self.lent = 0;
     }
 
     /// The length that the next prefix announces, once all of it is there.
