@@ -167,6 +167,13 @@ fn the_next_frame_is_ready_once_it_is_there_as_a_whole() {
             assert!(!reader.is_next_ready(), "{part} bytes of it");
             assert_eq!(reader.buffered(), part);
             assert!(reader.is_mid_frame());
+            if part >= PREFIX.size() {
+                assert_eq!(reader.next_len().await.unwrap(), Some(5));
+                assert!(
+                    !reader.is_next_ready(),
+                    "its prefix, and {part} bytes in all"
+                );
+            }
 
             peer.write_all(&third[part..]).unwrap();
             assert_eq!(reader.next().await.unwrap(), Some(&b"third"[..]));
@@ -174,6 +181,21 @@ fn the_next_frame_is_ready_once_it_is_there_as_a_whole() {
             assert_eq!(reader.buffered(), 0);
             assert!(!reader.is_mid_frame());
         }
+    });
+}
+
+#[test]
+fn a_payload_whose_length_is_known_is_not_taken_for_frames() {
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        let mut reader = FrameReader::new(stream.split().0, PREFIX, MAX);
+        let inner = [framed(PREFIX, b"a frame"), framed(PREFIX, b"in a frame")].concat();
+        let burst = [framed(PREFIX, b"first"), framed(PREFIX, &inner)].concat();
+        peer.write_all(&burst).unwrap();
+        arrived_on(reader.get_ref().socket(), burst.len()).await;
+        assert_eq!(reader.next().await.unwrap(), Some(&b"first"[..]));
+        assert_eq!(reader.next_len().await.unwrap(), Some(inner.len()));
+        assert_eq!(reader.next().await.unwrap(), Some(&inner[..]));
     });
 }
 

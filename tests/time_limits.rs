@@ -92,6 +92,7 @@ fn the_time_of_a_frame_is_one_for_all_of_its_parts() {
     });
 }
 
+/// Neither in two parts, nor whole, nor each with the beginning of the next.
 #[test]
 fn frames_in_time_are_never_given_up() {
     run(async |handle| {
@@ -99,16 +100,24 @@ fn frames_in_time_are_never_given_up() {
         let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
             .idle_timeout(SHORT)
             .frame_timeout(SHORT);
+        let frame = framed(Prefix::U32Be, b"in time");
+        let each = 10;
         let sending = peer_thread(move || {
-            for _ in 0..20 {
-                let frame = framed(Prefix::U32Be, b"in time");
-                peer.write_all(&frame[..6]).unwrap();
-                thread::sleep(SHORT / 5);
-                peer.write_all(&frame[6..]).unwrap();
+            let (begin, end) = frame.split_at(6);
+            let across = [end, begin].concat();
+            let parts = [
+                [begin, end].repeat(each),
+                vec![&frame; each],
+                vec![begin],
+                vec![&across; each - 1],
+                vec![end],
+            ];
+            for part in parts.iter().flatten() {
+                peer.write_all(part).unwrap();
                 thread::sleep(SHORT / 5);
             }
         });
-        for _ in 0..20 {
+        for _ in 0..3 * each {
             assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
         }
         sending.join().await;
