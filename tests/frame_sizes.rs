@@ -266,6 +266,22 @@ fn a_payload_begun_in_the_callers_buffer_is_finished_there() {
 }
 
 #[test]
+fn a_payload_asked_for_in_the_callers_buffer_and_not_begun_is_anybodys() {
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        let frame = framed(Prefix::U32Be, b"0123456789");
+        peer.write_all(&frame[..4]).unwrap();
+        let mut reader = reader(stream, Prefix::U32Be, 100);
+        assert_eq!(reader.next_len().await.unwrap(), Some(10));
+        let mut mine = [0; 10];
+        drop_once(reader.read_payload_into(&mut mine), || true).await;
+
+        peer.write_all(&frame[4..]).unwrap();
+        assert_eq!(reader.next().await.unwrap(), Some(&b"0123456789"[..]));
+    });
+}
+
+#[test]
 fn a_length_that_a_peer_only_claims_costs_almost_nothing() {
     const PEERS: usize = 300;
     const CLAIM: usize = 200 << 20;
