@@ -6,13 +6,17 @@ mod support;
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::pin::pin;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, TimeLimit};
 use support::turns::{drive, settle, turn_now};
-use support::{Transport, framed, over_each_transport, pattern, peer_thread, run, stream_and_peer};
+use support::{
+    Transport, arrived_on, framed, over_each_transport, pattern, peer_thread, poll_once, run,
+    stream_and_peer,
+};
 
 const MAX: usize = 64_000_000;
 
@@ -85,10 +89,32 @@ fn the_time_of_a_frame_is_one_for_all_of_its_parts() {
 
         // It can still be read, if it is there.
         peer.write_all(b"late").unwrap();
-        support::arrived_on(frames.get_ref().socket(), 4).await;
+        arrived_on(frames.get_ref().socket(), 4).await;
         let mut late = [0; 4];
         frames.read_payload_into(&mut late).await.unwrap();
         assert_eq!(&late, b"late");
+    });
+}
+
+/// Each of the two has a time of its own: a long one for the frame is none for the
+/// silence behind it.
+#[test]
+fn the_idle_time_begins_where_the_frame_ends() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
+            .idle_timeout(SHORT)
+            .frame_timeout(LONG);
+        let frame = framed(Prefix::U32Be, b"in two parts");
+        let (begin, end) = frame.split_at(6);
+        peer.write_all(begin).unwrap();
+        arrived_on(frames.get_ref().socket(), begin.len()).await;
+        assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
+        assert_eq!(frames.buffered(), begin.len());
+        peer.write_all(end).unwrap();
+        assert_eq!(frames.next().await.unwrap(), Some(&b"in two parts"[..]));
+        let error = frames.next().await.unwrap_err();
+        assert_timed_out(&error, TimeLimit::Idle, 0);
     });
 }
 
