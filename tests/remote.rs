@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use readinto::{Handle, Reactor, Remote, RemoteSpawnError};
 
-use support::turns::{is_readable, settle, turn_now, turn_until};
+use support::turns::{drive, is_readable, settle, turn_now, turn_until};
 use support::{DEADLINE, run, yield_now};
 
 #[test]
@@ -63,11 +63,13 @@ fn eight_threads_spawn_and_wake_a_million_times_and_nothing_is_lost() {
     });
 }
 
-/// Each spawn finds the reactor asleep, or about to be, or just woken.
+/// Each spawn finds the reactor asleep, or about to be, or just woken, or polling
+/// busily.
 #[test]
 fn a_spawn_ends_the_reactors_sleep_whenever_it_comes() {
-    run(async |handle| {
-        let remote = handle.remote();
+    for busily in [0, 20].map(Duration::from_micros) {
+        let mut reactor = Reactor::builder().busy_poll(busily).build().unwrap();
+        let remote = reactor.handle().remote();
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
                 let remote = remote.clone();
@@ -78,7 +80,7 @@ fn a_spawn_ends_the_reactors_sleep_whenever_it_comes() {
                         spawn_retrying(&remote, async move |_handle: Handle| {
                             sender.send(round).unwrap();
                         });
-                        assert_eq!(receiver.recv_timeout(DEADLINE), Ok(round));
+                        assert_eq!(receiver.recv_timeout(DEADLINE / 2), Ok(round));
                     }
                 })
             })
@@ -91,11 +93,11 @@ fn a_spawn_ends_the_reactors_sleep_whenever_it_comes() {
             done.put_and_wake();
             results
         });
-        all_done.receive(1).await;
+        drive(&mut reactor, all_done.receive(1));
         for result in joiner.join().unwrap() {
             result.unwrap();
         }
-    });
+    }
 }
 
 #[test]
