@@ -1,0 +1,71 @@
+//! Memory of connections that nobody has needed for some seconds is freed: by a
+//! reactor that sleeps, and by one that never does.
+
+mod support;
+
+use std::future::pending;
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use readinto::{FrameReader, Prefix, Reactor};
+use support::turns::{drive, turn_now};
+use support::{DEADLINE, Transport, framed, pattern, peer_thread, stream_and_peer, yield_now};
+
+const LEN: usize = 1_000_000;
+
+#[test]
+fn a_reactor_that_sleeps_frees_what_is_idle() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut kept = with_an_idle_buffer(&mut reactor);
+    drop(reactor.handle().spawn(pending::<()>()));
+    let (start, mut turns) = (Instant::now(), 0);
+    while kept >= LEN as i64 {
+        let hurry = start.elapsed() < DEADLINE && turns < 10;
+        assert!(hurry, "{kept} bytes are kept after {turns} turns");
+        turns += 1;
+        kept += change_of(|| {
+            reactor.turn(Some(DEADLINE)).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_reactor_that_never_sleeps_frees_what_is_idle() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut kept = with_an_idle_buffer(&mut reactor);
+    drop(reactor.handle().spawn(async {
+        loop {
+            yield_now().await;
+        }
+    }));
+    let start = Instant::now();
+    while kept >= LEN as i64 {
+        assert!(start.elapsed() < DEADLINE, "{kept} bytes are kept");
+        kept += change_of(|| assert!(turn_now(&mut reactor).more));
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Receives a long frame, and returns how many bytes are kept behind it.
+fn with_an_idle_buffer(reactor: &mut Reactor) -> i64 {
+    let handle = reactor.handle();
+    let receive = async || {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let sending = peer_thread(move || {
+            let frame = framed(Prefix::U32Be, &pattern(1, LEN));
+            peer.write_all(&frame).unwrap();
+        });
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, LEN);
+        assert_eq!(frames.next().await.unwrap().map(<[u8]>::len), Some(LEN));
+        sending.join().await;
+    };
+    let kept = change_of(|| drive(reactor, receive()));
+    assert!(kept >= LEN as i64, "not put to the test by {kept} bytes");
+    kept
+}
+
+/// By how many bytes this thread has more afterwards.
+fn change_of(act: impl FnOnce()) -> i64 {
+    allocation_counter::measure(act).bytes_current
+}
