@@ -5,8 +5,9 @@ mod support;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{pending, poll_fn, ready};
 use std::panic::panic_any;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use readinto::{Handle, JoinError, JoinHandle, Reactor};
@@ -185,6 +186,29 @@ fn a_task_can_abort_another_that_waits_for_its_socket() {
             .unwrap();
         let error = here.read_exact_into(&mut [0]).await.unwrap_err();
         assert!(error.to_string().starts_with("the stream ended"), "{error}");
+    });
+}
+
+/// Whoever polls, it is the waker that counts.
+#[test]
+fn a_socket_wakes_the_task_whose_waker_it_was_polled_with() {
+    run(async |handle| {
+        let (mut here, mut there) = connected_pair(&handle, Transport::Tcp).await;
+        let waker = Rc::new(OnceCell::new());
+        let given = waker.clone();
+        let woken = handle.spawn(poll_fn(move |context| {
+            match given.set(context.waker().clone()) {
+                Ok(()) => Poll::Pending,
+                Err(_) => Poll::Ready("woken"),
+            }
+        }));
+        yield_now().await;
+        let mut context = Context::from_waker(waker.get().unwrap());
+        let mut byte = [0];
+        let mut read = pin!(here.read_exact_into(&mut byte));
+        assert!(read.as_mut().poll(&mut context).is_pending());
+        there.write_all(b"x").await.unwrap();
+        assert_eq!(woken.await.unwrap(), "woken");
     });
 }
 
