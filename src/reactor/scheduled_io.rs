@@ -205,7 +205,9 @@ mod tests {
         io.add(READABLE, &tasks);
         assert_eq!(reads.0.load(Ordering::Relaxed), 1);
         assert_eq!(writes.0.load(Ordering::Relaxed), 0);
+        io.park(Direction::Read, &reads.clone().into(), &tasks);
         io.add(WRITE_CLOSED, &tasks);
+        assert_eq!(reads.0.load(Ordering::Relaxed), 1);
         assert_eq!(writes.0.load(Ordering::Relaxed), 1);
     }
 }
