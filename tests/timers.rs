@@ -4,11 +4,12 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use readinto::{Elapsed, Reactor};
+use readinto::Reactor;
 
 use support::turns::{settle, turn_now, turn_until};
 use support::{Transport, connected_pair, run, yield_now};
@@ -158,8 +159,10 @@ fn a_timeout_polls_its_future_at_least_once_and_drops_it_when_it_elapses() {
                     Poll::<()>::Pending
                 }),
             );
-            let Elapsed { after: said, .. } = late.await.unwrap_err();
-            assert_eq!(said, after);
+            let error = late.await.unwrap_err();
+            assert_eq!(error.after, after);
+            assert_eq!(error.to_string(), format!("not done within {after:?}"));
+            assert_eq!(io::Error::from(error).kind(), ErrorKind::TimedOut);
             assert!(resource.get() >= 1);
             assert_eq!(Rc::strong_count(&resource), 1);
         }
