@@ -1,11 +1,13 @@
 //! What the kernel allows this process, and what it counts.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Sub;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeVal;
+use nix::unistd::close;
 
 /// Raises the soft limit of open files to the hard one.
 ///
@@ -16,6 +18,26 @@ pub(crate) fn raise_descriptor_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         log::info!("cannot raise the limit of open files: {error}");
+    }
+}
+
+/// Has the kernel make room for `count` descriptors, or as many as there may be.
+///
+/// It makes its table larger as descriptors are opened, and in a process of several
+/// threads it then waits until all cores have passed a quiet point (`expand_fdtable`
+/// and `synchronize_rcu` in Linux): 15 ms, in which nobody is served. So that is done
+/// once, before there are threads or peers.
+pub(crate) fn reserve_descriptors(count: u64) {
+    let most = descriptor_limit().unwrap_or(0).saturating_sub(1);
+    let Ok(highest) = i32::try_from(count.min(most)) else {
+        return;
+    };
+    let reserved = File::open("/dev/null").and_then(|any| {
+        let duplicate = fcntl(&any, FcntlArg::F_DUPFD_CLOEXEC(highest))?;
+        Ok(close(duplicate)?)
+    });
+    if let Err(error) = reserved {
+        log::info!("cannot make room for {highest} descriptors: {error}");
     }
 }
 

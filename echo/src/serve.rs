@@ -12,6 +12,7 @@ use crate::cli::ServeOptions;
 use crate::connection::FrameLimits;
 use crate::listen::Bound;
 use crate::reporter::{self, Reporter};
+use crate::resources;
 use crate::serve_error::ServeError;
 use crate::server::{Limits, Server};
 use crate::signals::{self, StopRequests};
@@ -20,6 +21,7 @@ use crate::signals::{self, StopRequests};
 pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let threads = options.threads as usize;
     warn_of_crowding(threads);
+    resources::reserve_descriptors(u64::from(options.max_connections) + OTHER_DESCRIPTORS);
     let mut builder = Reactor::builder().busy_poll(options.busy_poll);
     if let Some(budget) = options.memory_budget {
         builder = builder.memory_budget(budget / threads);
@@ -62,6 +64,9 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     ));
     Ok(())
 }
+
+/// What a server opens besides its connections, with some to spare.
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Says so if the threads will take each other's cores.
 fn warn_of_crowding(threads: usize) {
