@@ -353,7 +353,7 @@ impl WriteFrame<'_> {
                     }
                     if writer.take_block() {
                         writer.copy(&head[..prefix.size()], *body);
-                        writer.half.reactor().count(|stats| stats.frames_out += 1);
+                        writer.half.reactor().counters.frames_out.add(1);
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -363,7 +363,7 @@ impl WriteFrame<'_> {
         };
         ready!(writer.half.poll_drain(context, frame))?;
         writer.sendings += 1;
-        writer.half.reactor().count(|stats| stats.frames_out += 1);
+        writer.half.reactor().counters.frames_out.add(1);
         Poll::Ready(Ok(()))
     }
 }

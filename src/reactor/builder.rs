@@ -12,6 +12,7 @@ use super::awake::AwakeFlag;
 use super::budget::Budget;
 use super::spin::Spin;
 use super::stall::StallWatch;
+use super::stats::Counters;
 use super::task::TaskTable;
 use super::{EVENTS, Handle, Inner, Reactor, WAKE_TOKEN, ready, remote};
 use crate::pool::{LEAST_BUDGET, Pool};
@@ -173,7 +174,7 @@ impl Builder {
             busy_poll: self.busy_poll,
             remote,
             turn_began: Cell::new(None),
-            stats: RefCell::default(),
+            counters: Counters::default(),
             stall_watch: self.stall_threshold.map(StallWatch::new),
             closed: Cell::new(false),
         };

@@ -22,7 +22,7 @@ use super::remote::Remote;
 use super::scheduled_io::ScheduledIo;
 use super::spin;
 use super::stall::{Origin, StallWatch, TurnLengths};
-use super::stats::Stats;
+use super::stats::{Counters, Stats};
 use super::task::TaskTable;
 use super::timer::{Elapsed, Sleep, Timers};
 use crate::pool::{Buffer, Lease, Pool, Ticket};
@@ -74,7 +74,7 @@ impl Handle {
         }
         let task = Box::pin(Reporting::new(future, cell.clone()));
         let id = self.inner.tasks.insert(task, cell.clone(), origin);
-        self.inner.count(|stats| stats.spawned += 1);
+        self.inner.counters.spawned.add(1);
         JoinHandle::new(cell, id, &self.inner)
     }
 
@@ -244,7 +244,7 @@ impl Handle {
             sockets: self.inner.ios.borrow().len() as u64,
             memory_lent: self.inner.pool.lent_bytes() as u64,
             memory_idle: self.inner.pool.idle_bytes() as u64,
-            ..*self.inner.stats.borrow()
+            ..self.inner.counters.so_far()
         }
     }
 
@@ -286,7 +286,7 @@ pub(crate) struct Inner {
     pub(super) remote: Remote,
     /// When this turn began, once somebody has asked.
     pub(super) turn_began: Cell<Option<Instant>>,
-    pub(super) stats: RefCell<Stats>,
+    pub(crate) counters: Counters,
     pub(super) stall_watch: Option<StallWatch>,
     /// The reactor has been dropped: nothing will ever be woken again.
     pub(super) closed: Cell<bool>,
@@ -304,11 +304,6 @@ impl Inner {
         Ok(())
     }
 
-    /// Counts what has happened.
-    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        change(&mut self.stats.borrow_mut());
-    }
-
     pub(super) fn turn_begins(&self) {
         if let Some(watch) = &self.stall_watch {
             watch.turn_begins();
@@ -319,7 +314,7 @@ impl Inner {
         if let Some(watch) = &self.stall_watch
             && watch.poll_ended(origin)
         {
-            self.count(|stats| stats.stalls += 1);
+            self.counters.stalls.add(1);
         }
     }
 
@@ -343,7 +338,7 @@ impl Inner {
         let waited = ticket.is_some();
         let lent = self.pool.poll_buffer(context, ticket, len);
         if ticket.is_some() && !waited {
-            self.count(|stats| stats.memory_waits += 1);
+            self.counters.memory_waits.add(1);
         }
         if lent.is_pending()
             && let Err(error) = self.ensure_open()

@@ -195,10 +195,8 @@ impl Reactor {
     fn run_turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let events = self.poll_io(timeout)?;
         self.inner().turn_began.set(None);
-        self.inner().count(|stats| {
-            stats.turns += 1;
-            stats.events += events as u64;
-        });
+        self.inner().counters.turns.add(1);
+        self.inner().counters.events.add(events as u64);
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
             // A reactor that is never idle has no other occasion.
@@ -243,7 +241,7 @@ impl Reactor {
             Some(Duration::ZERO)
         };
         if timeout != Some(Duration::ZERO) {
-            self.inner().count(|stats| stats.sleeps += 1);
+            self.inner().counters.sleeps.add(1);
         }
         let count = self.poll_once(timeout)?;
         if count == 0 && may_wait {
@@ -284,7 +282,7 @@ impl Reactor {
                 self.spin.failed();
                 return Ok(None);
             }
-            self.inner().count(|stats| stats.spins += 1);
+            self.inner().counters.spins.add(1);
             std::hint::spin_loop();
         }
     }
@@ -317,7 +315,7 @@ impl Reactor {
     fn take_in(&mut self) {
         let inner = &self.handle.inner;
         inner.awake.drain(|| {
-            inner.count(|stats| stats.wake_ups += 1);
+            inner.counters.wake_ups.add(1);
             inner.tasks.take_woken(&inner.ready);
             self.jobs.run(&self.handle);
         });
@@ -343,7 +341,7 @@ impl Reactor {
             }
         }
         inner.turn_ended();
-        inner.count(|stats| stats.polls += tasks as u64);
+        inner.counters.polls.add(tasks as u64);
         tasks
     }
 

@@ -89,10 +89,11 @@ impl<S: AsFd> Registration<S> {
         let chunk = ready!(self.poll_grant(context, direction, wanted, unit))?;
         let moved = ready!(self.poll_call(context, direction, |source| call(source, chunk)))?;
         self.inner.budget.charge(moved);
-        self.inner.count(|stats| match direction {
-            Direction::Read => stats.bytes_in += moved as u64,
-            Direction::Write => stats.bytes_out += moved as u64,
-        });
+        let counted = match direction {
+            Direction::Read => &self.inner.counters.bytes_in,
+            Direction::Write => &self.inner.counters.bytes_out,
+        };
+        counted.add(moved as u64);
         if moved < chunk {
             self.io.clear_after_short_call(direction);
         }
@@ -135,7 +136,7 @@ impl<S: AsFd> Registration<S> {
         match self.inner.budget.grant(wanted, unit) {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => {
-                self.inner.count(|stats| stats.budget_yields += 1);
+                self.inner.counters.budget_yields.add(1);
                 self.inner.resume_later(context.waker());
                 Poll::Pending
             }
@@ -151,7 +152,7 @@ impl<S: AsFd> Registration<S> {
         loop {
             match call(&self.source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.inner.count(|stats| stats.would_block += 1);
+                    self.inner.counters.would_block.add(1);
                     self.io.clear(direction);
                     return self.park(context, direction);
                 }

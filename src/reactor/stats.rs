@@ -1,5 +1,17 @@
 //! What a reactor has done so far, in plain counters: an increment each.
 
+use std::cell::Cell;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(Cell<u64>);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.set(self.0.get() + more);
+    }
+}
+
 macro_rules! stats {
     (
         counters { $( $(#[$counter_doc:meta])* $counter:ident, )* }
@@ -32,6 +44,22 @@ macro_rules! stats {
         pub struct Stats {
             $( $(#[$counter_doc])* pub $counter: u64, )*
             $( $(#[$gauge_doc])* pub $gauge: u64, )*
+        }
+
+        /// Where they are counted.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $( pub(crate) $counter: Counter, )*
+        }
+
+        impl Counters {
+            /// The counts so far, without what is held now.
+            pub(super) fn so_far(&self) -> Stats {
+                Stats {
+                    $( $counter: self.$counter.0.get(), )*
+                    ..Stats::default()
+                }
+            }
         }
 
         impl Stats {

@@ -89,7 +89,7 @@ impl Listener {
             match self.accept_one().await {
                 Ok(stream) => {
                     self.shortage.is_over();
-                    inner.count(|stats| stats.accepted += 1);
+                    inner.counters.accepted.add(1);
                     return Ok(stream);
                 }
                 Err(error) => match Verdict::of(&error) {
@@ -97,7 +97,7 @@ impl Listener {
                     Verdict::BackOff => {
                         // Nobody would count the time.
                         inner.ensure_open()?;
-                        inner.count(|stats| stats.accepts_delayed += 1);
+                        inner.counters.accepts_delayed.add(1);
                         self.back_off(&error).await;
                     }
                     Verdict::Fatal => return Err(error),
@@ -124,7 +124,7 @@ impl Listener {
 
     fn skip(&self, error: &io::Error) {
         let inner = self.registration.inner();
-        inner.count(|stats| stats.accepts_skipped += 1);
+        inner.counters.accepts_skipped.add(1);
         log::debug!("passed over a connection: {error}");
     }
 

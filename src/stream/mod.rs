@@ -260,7 +260,7 @@ impl ReadHalf {
             && let Some(poison) = Poison::of(moved, wanted)
         {
             self.poison = Some(Box::new(poison));
-            self.reactor().count(|stats| stats.poisoned += 1);
+            self.reactor().counters.poisoned.add(1);
         }
         if self.poison.is_some() {
             self.discard_ahead();
@@ -353,7 +353,7 @@ impl WriteHalf {
             && let Some(poison) = Poison::of(moved, wanted)
         {
             self.poison = Some(Box::new(poison));
-            self.reactor().count(|stats| stats.poisoned += 1);
+            self.reactor().counters.poisoned.add(1);
         }
     }
 }

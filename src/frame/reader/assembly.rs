@@ -37,7 +37,7 @@ impl FrameReader {
     fn end_frame(&mut self, len: usize) {
         self.payload = None;
         self.ended += 1;
-        self.half.reactor().count(|stats| stats.frames_in += 1);
+        self.half.reactor().counters.frames_in.add(1);
         self.settle_debt(self.prefix.size() + len);
     }
 
@@ -46,8 +46,11 @@ impl FrameReader {
         if self.payload.is_none() {
             self.buffer = None;
         }
-        self.half.consume_ahead(self.lent);
-        self.lent = 0;
+        // Spares most frames the rest of it.
+        if self.lent > 0 {
+            self.half.consume_ahead(self.lent);
+            self.lent = 0;
+        }
     }
 
     /// The length that the next prefix announces, once all of it is there.
@@ -131,6 +134,7 @@ impl FrameReader {
     }
 
     /// Reads once for the prefix; `false` at the end of the stream.
+    #[inline]
     fn poll_more_of_prefix(&mut self, context: &Context<'_>) -> Poll<Result<bool, StreamError>> {
         let size = self.prefix.size();
         let most = match self.reads_ahead {

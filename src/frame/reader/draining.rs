@@ -74,13 +74,18 @@ impl FrameReader {
     }
 
     /// Sees whether the drain has begun, before a frame is looked for.
+    #[inline]
     pub(super) fn notice_drain(&mut self) {
-        let Some(draining) = &self.draining else {
-            return;
-        };
-        if !draining.drain.has_begun() || draining.owed.is_some() {
-            return;
+        if let Some(draining) = &self.draining
+            && draining.drain.has_begun()
+            && draining.owed.is_none()
+        {
+            self.count_debt();
         }
+    }
+
+    #[cold]
+    fn count_debt(&mut self) {
         // Bytes may have arrived since the kernel was last asked.
         self.half.look_again();
         let in_kernel = self.half.socket().recv_buffer_size().unwrap_or(0);
@@ -91,6 +96,7 @@ impl FrameReader {
     }
 
     /// Notes that a frame of so many bytes has been handed over.
+    #[inline]
     pub(super) fn settle_debt(&mut self, bytes: usize) {
         if let Some(draining) = &mut self.draining
             && let Some(owed) = &mut draining.owed
