@@ -42,7 +42,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -180,16 +180,16 @@ impl<T> TaskReceiver<T> {
     ///
     /// See the [module](self).
     pub async fn recv(&mut self) -> Option<T> {
-        poll_fn(|context| self.poll_recv(context)).await
-    }
-
-    fn poll_recv(&self, context: &Context<'_>) -> Poll<Option<T>> {
-        self.try_recv()
-            .or_else(|| {
-                self.waiting.register(context.waker());
-                self.try_recv()
-            })
-            .map_or(Poll::Pending, Poll::Ready)
+        let mut place = self.waiting.place();
+        poll_fn(|context| {
+            self.try_recv()
+                .or_else(|| {
+                    place.register(context.waker());
+                    self.try_recv()
+                })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// The next value, the end, or that there is nothing yet.
@@ -233,6 +233,7 @@ impl<T> TaskSender<T> {
     /// See the [module](self).
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         let mut value = Some(value);
+        let mut place = self.waiting.place();
         poll_fn(|context| {
             let mut attempt = || {
                 let unsent = value.take().expect("polled after it has resolved");
@@ -246,7 +247,7 @@ impl<T> TaskSender<T> {
             };
             attempt()
                 .or_else(|| {
-                    self.waiting.register(context.waker());
+                    place.register(context.waker());
                     attempt()
                 })
                 .map_or(Poll::Pending, Poll::Ready)

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::drain::Drain;
 use crate::reactor::{Builder, Handle, Remote};
-use crate::waiting::Waiting;
+use crate::waiting::{Place, Waiting};
 
 /// A service on several threads: one reactor, and one drain, for each.
 ///
@@ -232,8 +232,9 @@ impl<T: Send + 'static> Running<T> {
             };
             let drain = shard.drain.clone();
             let mut main = pin!(main(shard));
+            let mut place = asked.waiting.place();
             reactor.block_on(poll_fn(|context| {
-                if !drain.has_begun() && asked.is_asked(context) {
+                if !drain.has_begun() && asked.is_asked(&mut place, context) {
                     drain.begin();
                 }
                 main.as_mut().poll(context)
@@ -277,10 +278,10 @@ impl Stop {
     }
 
     /// Whether it was given; if not, who polls is woken once it is.
-    fn is_asked(&self, context: &Context<'_>) -> bool {
+    fn is_asked(&self, place: &mut Place<'_>, context: &Context<'_>) -> bool {
         let is_asked = || self.asked.load(Ordering::Acquire);
         is_asked() || {
-            self.waiting.register(context.waker());
+            place.register(context.waker());
             is_asked()
         }
     }

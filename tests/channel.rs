@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -176,6 +177,29 @@ fn a_dropped_recv_loses_nothing() {
     sender.send(7).unwrap();
     assert_eq!(drive(&mut reactor, task).unwrap(), Some(7));
     assert_eq!(turn_now(&mut reactor).tasks, 0);
+}
+
+/// Tasks that wait and give up don't add up, though nothing ever comes.
+#[test]
+fn who_has_given_up_waiting_is_forgotten() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let nobody = Arc::new(Nobody);
+    let waker = Waker::from(nobody.clone());
+    let mut context = Context::from_waker(&waker);
+
+    let (sender, _receiver) = from_task(1);
+    sender.try_send(0).unwrap();
+    let mut sending = Box::pin(sender.send(1));
+    assert!(sending.as_mut().poll(&mut context).is_pending());
+    let (_sender, mut receiver) = to_task::<u8>(1);
+    let mut receiving = Box::pin(receiver.recv());
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    assert_eq!(Arc::strong_count(&nobody), 4, "one for each that waits");
+    drop((sending, receiving));
+    assert_eq!(Arc::strong_count(&nobody), 2);
 }
 
 #[test]

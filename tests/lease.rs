@@ -8,19 +8,14 @@ use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 
 use nix::sys::resource::{UsageWho, getrusage};
-use readinto::{FrameReader, Handle, Prefix, Reactor};
+use readinto::{FrameReader, Prefix, Reactor};
 use support::turns::drive;
 use support::{
-    Transport, assert_same, framed, pattern, peer_thread, poll_once, stream_and_peer, yield_now,
+    Transport, assert_same, framed, pattern, peer_thread, poll_once, stream_and_peer, with_budget,
+    yield_now,
 };
 
 const MEBIBYTE: usize = 1 << 20;
-
-fn with_budget(bytes: usize, test: impl AsyncFnOnce(Handle)) {
-    let mut reactor = Reactor::builder().memory_budget(bytes).build().unwrap();
-    let handle = reactor.handle();
-    drive(&mut reactor, test(handle));
-}
 
 #[test]
 fn who_finds_the_budget_spent_waits_in_the_order_of_arrival() {

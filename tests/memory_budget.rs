@@ -18,18 +18,12 @@ use socket2::Socket;
 use support::turns::{drive, settle};
 use support::{
     PeerThread, Transport, arrived_on, assert_same, framed, header, pattern, peer_thread,
-    stream_and_peer, yield_now,
+    stream_and_peer, with_budget, yield_now,
 };
 
 const PREFIX: Prefix = Prefix::U32Be;
 const MEBIBYTE: usize = 1 << 20;
 const MAX: usize = 256 * MEBIBYTE;
-
-fn with_budget(bytes: usize, test: impl AsyncFnOnce(Handle)) {
-    let mut reactor = Reactor::builder().memory_budget(bytes).build().unwrap();
-    let handle = reactor.handle();
-    drive(&mut reactor, test(handle));
-}
 
 #[test]
 fn a_budget_too_small_to_work_with_is_refused() {

@@ -56,6 +56,13 @@ pub(crate) fn run<T>(test: impl AsyncFnOnce(Handle) -> T) -> T {
     done
 }
 
+/// Runs `test` on a reactor with a memory budget of so many bytes, as [`run`] does.
+pub(crate) fn with_budget(bytes: usize, test: impl AsyncFnOnce(Handle)) {
+    let mut reactor = Reactor::builder().memory_budget(bytes).build().unwrap();
+    let handle = reactor.handle();
+    turns::drive(&mut reactor, test(handle));
+}
+
 /// Fails if it was the deadline that woke a test: its future is polled then, and
 /// finds what nobody has told it of.
 #[track_caller]
