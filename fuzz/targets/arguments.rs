@@ -42,6 +42,7 @@ enum Asked {
     MemoryBudget,
     BusyPoll,
     FrameSize,
+    Threads,
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -68,8 +69,11 @@ fuzz_target!(|input: Input<'_>| {
         }
         Asked::MaxConnections => {
             let parsed = serve("max-connections", text).map(|options| options.max_connections);
-            let expected = text.parse().ok().filter(|&count: &u32| count > 0);
-            assert_eq!(parsed, expected, "{text:?}");
+            assert_eq!(parsed, count(text, u32::MAX), "{text:?}");
+        }
+        Asked::Threads => {
+            let parsed = serve("threads", text).map(|options| options.threads);
+            assert_eq!(parsed, count(text, 1024), "{text:?}");
         }
         Asked::IdleTimeout => {
             let limit = serve("idle-timeout", text).map(|options| options.idle_timeout);
@@ -121,6 +125,11 @@ fn parse(command: &str, option: &str, text: &str) -> Option<Command> {
     let option = format!("--{option}={text}");
     let arguments = ["readinto-echo", command, &option];
     Cli::checked(arguments).ok().map(|cli| cli.command)
+}
+
+fn count(text: &str, most: u32) -> Option<u32> {
+    let parsed = text.parse().ok()?;
+    (1..=most).contains(&parsed).then_some(parsed)
 }
 
 /// A number of bytes, as the help writes it or nearly so.
