@@ -21,10 +21,22 @@
 //! to open sockets. Nothing is hidden in thread-local state, so there is no
 //! "must be called from within a runtime". Several reactors, on one thread or
 //! many, don't know of each other. Other threads reach a reactor through a
-//! [`Remote`], and send values both ways over a [`channel`]. [`Shards`] has one for each of several threads.
+//! [`Remote`], and send values both ways over a [`channel`]. [`Shards`] has one for
+//! each of several threads.
 //!
-//! Sockets are registered once, edge-triggered. An operation tries its system
-//! call first and parks only if the kernel has nothing for it.
+//! # What waiting is
+//!
+//! A socket is registered with the kernel once, and the kernel says when it *becomes*
+//! readable or writable (edge-triggered). An operation does not wait for that: it tries
+//! its system call at once, and only if the kernel has nothing for it does the task
+//! sleep. From this follows most of what a program sees:
+//!
+//! - A future that is not polled moves nothing. No byte is read or sent behind your back,
+//!   so what is in memory is what you have asked for.
+//! - An `await` that need not wait does not give way to other tasks; the budget of bytes
+//!   ([below](#fairness)) does. In a loop over something else,
+//!   [`sleep`](Handle::sleep)`(Duration::ZERO)` does.
+//! - A peer that is slow costs its task's memory and nothing else; nobody polls it.
 //!
 //! # Cancellation
 //!
@@ -71,6 +83,22 @@
 //!
 //! [`Handle::stats`] counts what a reactor has done: turns, system calls in vain,
 //! bytes and frames, memory. [`Builder::watch_stalls`] names the tasks that hold it up.
+//!
+//! # Which of it you need
+//!
+//! | for | there is |
+//! |---|---|
+//! | messages behind their length | [`FrameReader::next`], [`FrameWriter::write`] |
+//! | payloads in a place of your own | [`FrameReader::next_len`], [`read_payload_into`](FrameReader::read_payload_into) |
+//! | many small answers at once | [`FrameWriter::feed`], [`flush`](FrameWriter::flush) |
+//! | messages of another shape | the two verbs, [`Stream::read_ahead`], [`Handle::lease`] |
+//! | peers that may be slow, or worse | [`idle_timeout`](FrameReader::idle_timeout), [`frame_timeout`](FrameReader::frame_timeout), [`stall_timeout`](FrameWriter::stall_timeout) |
+//! | a bound on memory | [`Builder::memory_budget`], with [`shortage_timeout`](FrameReader::shortage_timeout) |
+//! | an answer within microseconds, for a core | [`Builder::busy_poll`] |
+//! | more than one core | [`Shards`] |
+//! | work from other threads, and for them | [`Remote`], [`channel`] |
+//! | an event loop that is there already | [`Reactor::turn`], `Reactor: AsFd` |
+//! | an end that loses nothing | [`Drain`] |
 //!
 //! # Example
 //!
