@@ -69,6 +69,29 @@ fn frames_that_the_reactor_has_not_seen_yet_are_returned() {
     });
 }
 
+/// It gives way when its budget is spent, with nothing read ahead just then.
+#[test]
+fn a_reader_that_gives_way_returns_what_has_arrived() {
+    const FRAMES: usize = 2 * BUDGET / FRAME;
+    const FRAME: usize = 1024;
+    const BUDGET: usize = 256 * 1024;
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let drain = Drain::new();
+        let mut frames = reader(stream, &drain);
+        let frame = framed(Prefix::U32Be, &pattern(1, FRAME - 4));
+        let sent = frame.repeat(FRAMES);
+        peer.write_all(&sent).unwrap();
+        arrived_on(frames.get_ref().socket(), sent.len()).await;
+        drain.begin();
+        for _ in 0..FRAMES {
+            assert_same(frames.next().await.unwrap().unwrap(), &frame[4..]);
+        }
+        assert_eq!(frames.next().await.unwrap(), None);
+        assert!(handle.stats().budget_yields > 0);
+    });
+}
+
 /// However much of it is there, and however it is read.
 #[test]
 fn a_frame_that_has_begun_to_arrive_is_returned() {

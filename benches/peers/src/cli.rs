@@ -11,6 +11,7 @@ use crate::generator::Load;
 use crate::nbd;
 use crate::peer::{self, Verb};
 use crate::roster::{self, Row};
+use crate::settings;
 use crate::workloads::Workload;
 
 /// Measure readinto beside every system that a user would pick instead.
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Attacks(attacks::Options),
     /// The example nbd beside qemu-nbd
     Nbd(nbd::Options),
+    Settings(settings::Options),
     /// Who attacks a server
     #[command(hide = true)]
     Attack(attacks::attack::Plan),

@@ -22,6 +22,7 @@ mod report;
 mod roster;
 mod rounds;
 mod session;
+mod settings;
 mod site;
 mod turns;
 mod workloads;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
             attacks::neighbour::run(plan).map(|()| ExitCode::SUCCESS),
         ),
         Some(Command::Nbd(options)) => ("nbd", nbd::run(options)),
+        Some(Command::Settings(options)) => ("settings", settings::run(options)),
         None => ("peers", session::run(&cli.options)),
     };
     outcome.unwrap_or_else(|error| {

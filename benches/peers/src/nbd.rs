@@ -1,8 +1,8 @@
 //! The example `nbd` beside `qemu-nbd`: the same disk, under `qemu-img bench`.
 //!
 //! They take turns within a round, each on the core for servers, with the client on
-//! the other one, or wherever the scheduler puts them. What is compared are the times of a round: the figures are ratios to
-//! `qemu-nbd`.
+//! the other one, or wherever the scheduler puts them. What is compared are the times of a
+//! round: the figures are ratios to `qemu-nbd`.
 
 use std::error::Error;
 use std::net::{TcpListener, TcpStream};
@@ -17,8 +17,8 @@ use crate::background::Watch;
 use crate::figures::Spread;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
+use crate::prepare::ours::{self, target_folder};
 use crate::process::{Cores, Failure, Process, Usage};
-use crate::session::target_folder;
 use crate::turns::unreadable;
 
 /// How thoroughly.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::catch()?;
     let target = target_folder()?;
-    build_example(&target)?;
+    let example = ours::example("nbd", &interrupt)?;
     let machine = Machine::this();
     let watch = Watch::start(machine.cores);
     let place = Place {
@@ -56,7 +56,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         tempfile::NamedTempFile::new_in(&target)?,
         tempfile::NamedTempFile::new_in(&target)?,
     );
-    let example = target.join("release/examples/nbd");
     let size = SIZE.to_string();
     let pairs = [
         ("memory", ["--size", &size], memory.path()),
@@ -112,21 +111,6 @@ fn measure(disk: &str, servers: [Server; 3], runs: u32, place: &Place) -> Result
         println!("| {disk} | {requests} | {cells} |");
     }
     Ok(())
-}
-
-/// Cargo knows whether there is anything to do.
-fn build_example(target: &Path) -> Result<(), Box<dyn Error>> {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--example", "nbd"])
-        .args(["--package", "readinto", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(target)
-        .status()?;
-    match built.success() {
-        true => Ok(()),
-        false => Err("the example nbd cannot be built".into()),
-    }
 }
 
 /// Where the ends run, and what may end them.

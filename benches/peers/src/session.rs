@@ -1,7 +1,7 @@
 //! A session from beginning to end: prepare, meet, measure, report.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::cli::Options;
 use crate::interoperation;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
+use crate::prepare::ours::target_folder;
 use crate::prepare::{self, Prepared};
 use crate::progress::{Progress, in_words};
 use crate::report::{self, Report, RowEntry};
@@ -173,16 +174,6 @@ fn publish(report: &Report, output: &Path, options: &Options) -> Result<(), Box<
         }
     }
     Ok(())
-}
-
-/// Where cargo put this program, up to the profile.
-/// Where cargo puts what it makes.
-pub(crate) fn target_folder() -> Result<PathBuf, Box<dyn Error>> {
-    let own = std::env::current_exe()?;
-    let folder = own.ancestors().nth(2);
-    Ok(folder
-        .ok_or("this program lies in no target folder")?
-        .to_owned())
 }
 
 fn print_list() {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +24,8 @@ use clap::{Args, ValueEnum, value_parser};
 use crate::background::Watch;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
-use crate::process::{Cores, Failure, Process};
+use crate::prepare::ours;
+use crate::process::{Cores, Failure};
 use crate::progress::Progress;
 use crate::report::readme::replace_block;
 use crate::site::Site;
@@ -98,7 +99,7 @@ enum Program {
 impl Contender {
     fn command(&self, site: &Site) -> Command {
         match self.program {
-            Program::ReadintoEcho => Command::new(readinto_echo(&site.own)),
+            Program::ReadintoEcho => Command::new(&site.programs[READINTO_ECHO][0]),
             Program::Row => {
                 let mut command = Command::new(&site.own);
                 command.args(["peer", self.name]);
@@ -136,13 +137,13 @@ impl Effort {
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::catch()?;
     let machine = Machine::this();
+    let readinto_echo = ours::readinto_echo(&interrupt)?;
     let site = Site {
-        programs: BTreeMap::new(),
+        programs: BTreeMap::from([(READINTO_ECHO, vec![readinto_echo])]),
         own: std::env::current_exe()?,
         cores: Cores::pick(),
         interrupt,
     };
-    build_readinto_echo(&site)?;
 
     let watch = Watch::start(machine.cores);
     let suffered = match attack_all(options, &site) {
@@ -212,38 +213,15 @@ fn update_docs(block: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Where cargo puts it: beside this program.
-fn readinto_echo(own: &Path) -> PathBuf {
-    own.with_file_name("readinto-echo")
-}
-
-/// Brings it up to date, in the profile of this program.
-fn build_readinto_echo(site: &Site) -> Result<(), Box<dyn Error>> {
-    let target = site.own.ancestors().nth(2);
-    let target = target.ok_or("this program lies in no target folder")?;
-    let mut command = Command::new("cargo");
-    command
-        .args(["build", "--quiet", "--locked", "--package", "readinto-echo"])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    Process::start("cargo", &mut command, None, &site.interrupt)
-        .and_then(|cargo| cargo.finish(TO_BUILD))
-        .map_err(|failure| failure.to_string())?;
-    Ok(())
-}
-
-const TO_BUILD: Duration = Duration::from_secs(600);
 /// What a turn takes beside its interval, about.
 const BEFORE_AND_AFTER: Duration = Duration::from_millis(500);
 const INTERRUPTED: u8 = 130;
 
+const READINTO_ECHO: &str = "readinto-echo";
+
 const CONTENDERS: [Contender; 4] = [
     Contender {
-        name: "readinto-echo",
+        name: READINTO_ECHO,
         program: Program::ReadintoEcho,
         arguments: &[],
         about: "`readinto-echo serve` with its defaults",

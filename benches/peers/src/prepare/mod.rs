@@ -1,11 +1,12 @@
 //! What the rows need is put in place: an environment for those in Python,
-//! compiled programs for those in C, C++ and Go.
+//! compiled programs for those in C, C++ and Go; and what is ours.
 //!
 //! Nothing here fails as a whole. What can't be had takes its rows with it, each
 //! with a reason that tells what is missing.
 
 mod debian;
 mod native;
+pub(crate) mod ours;
 mod python;
 mod versions;
 

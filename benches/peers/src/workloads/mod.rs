@@ -10,7 +10,7 @@ mod mixed;
 mod pipeline;
 mod rtt;
 mod seed;
-mod served;
+pub(crate) mod served;
 
 use std::fmt;
 use std::time::Duration;

@@ -14,31 +14,31 @@ use crate::turns::{Done, Turn, unreadable};
 
 /// What the generator is to do.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// As the generator calls it.
-    pub(super) kind: &'static str,
-    pub(super) connections: u64,
-    pub(super) in_flight: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) connections: u64,
+    pub(crate) in_flight: u64,
     /// How long it measures; none if it measures nothing.
-    pub(super) seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
     /// Of the large frames beside the small ones.
-    pub(super) bulk_size: Option<usize>,
+    pub(crate) bulk_size: Option<usize>,
 }
 
 /// What the generator says when it is done.
 #[derive(Debug, Deserialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     #[serde(default)]
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     #[serde(default)]
-    pub(super) frames: u64,
-    pub(super) latency_ns: Option<Latency>,
+    pub(crate) frames: u64,
+    pub(crate) latency_ns: Option<Latency>,
     pub(super) bulk_bytes: Option<u64>,
 }
 
 /// Round trips in nanoseconds.
 #[derive(Debug, Deserialize)]
-pub(super) struct Latency {
+pub(crate) struct Latency {
     p50: u64,
     p99: u64,
     p999: u64,
@@ -46,7 +46,7 @@ pub(super) struct Latency {
 }
 
 /// A server and a generator that is ready.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     server: Server,
     /// Of the server, before the first connection.
     resident_before: u64,
@@ -56,7 +56,11 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn set(site: &Site, row: &Row, load: &Load) -> Result<Scene, Failure> {
-        let server = site.serve(row, Transport::Tcp, Framing::U32Be)?;
+        Scene::around(site.serve(row, Transport::Tcp, Framing::U32Be)?, site, load)
+    }
+
+    /// The same for a server that runs already.
+    pub(crate) fn around(server: Server, site: &Site, load: &Load) -> Result<Scene, Failure> {
         let resident_before = resident_bytes(server.id()).map_err(unreadable)?;
         let generator = site.generate(&load.arguments(&server.address))?;
         let turn = Turn::ready(generator, Some(server.id()))?;
@@ -68,7 +72,7 @@ impl Scene {
         })
     }
 
-    pub(super) fn go(&mut self) -> Result<Done<Said>, Failure> {
+    pub(crate) fn go(&mut self) -> Result<Done<Said>, Failure> {
         self.turn.go()
     }
 
@@ -88,7 +92,7 @@ impl Scene {
         Ok(grown as f64 / self.connections as f64)
     }
 
-    pub(super) fn end(self) -> Result<(), Failure> {
+    pub(crate) fn end(self) -> Result<(), Failure> {
         self.turn.end()
     }
 }
