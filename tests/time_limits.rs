@@ -266,6 +266,47 @@ fn a_frame_that_holds_memory_while_others_wait_is_given_up() {
     }
 }
 
+/// Each answer waits for its peer, and not for long; all of them together do. They are
+/// sent by calls of their own, or gathered.
+#[test]
+fn answers_that_are_taken_in_time_are_never_given_up() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    const ANSWERS: u32 = 30;
+    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
+    let handle = reactor.handle();
+    let _held = drive(&mut reactor, handle.lease(BUDGET / 2)).unwrap();
+    let waiting = handle.spawn({
+        let handle = handle.clone();
+        async move { handle.lease(BUDGET / 2).await.map(drop) }
+    });
+    let start = Instant::now();
+    let answering = [100_000, 8000].map(|len| {
+        let (stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Unix));
+        stream.socket().set_send_buffer_size(32 << 10).unwrap();
+        let reading = peer_thread(move || {
+            let mut answer = vec![0; 4 + len];
+            for _ in 0..ANSWERS {
+                thread::sleep(2 * LIMIT / ANSWERS);
+                peer.read_exact(&mut answer).unwrap();
+            }
+        });
+        handle.spawn(async move {
+            let half = stream.split().1;
+            let mut answers = FrameWriter::new(half, Prefix::U32Be).shortage_timeout(LIMIT);
+            for _ in 0..ANSWERS {
+                answers.feed(&pattern(1, len)).await.unwrap();
+            }
+            answers.flush().await.unwrap();
+            reading.join().await;
+        })
+    });
+    for task in answering {
+        drive(&mut reactor, task).unwrap();
+    }
+    assert!(start.elapsed() > LIMIT, "not put to the test");
+    assert!(!waiting.is_finished(), "nobody waits for memory");
+}
+
 /// A limit that does not pass wakes nobody: thousands of frames go by, and the
 /// timer that was armed for the first one is still the only one.
 #[test]

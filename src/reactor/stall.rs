@@ -146,7 +146,7 @@ impl TurnLengths {
         let mut seen = 0;
         for (bucket, &count) in self.buckets.iter().enumerate() {
             seen += count;
-            if count > 0 && seen >= wanted {
+            if seen >= wanted.max(1) {
                 return upper_bound(bucket).min(self.longest);
             }
         }
@@ -236,7 +236,7 @@ mod tests {
         for micros in 1..=1000 {
             turns.add(Duration::from_micros(micros));
         }
-        for (share, micros) in [(0.001, 1), (0.5, 500), (0.99, 990), (1.0, 1000)] {
+        for (share, micros) in [(0.0, 1), (0.001, 1), (0.5, 500), (0.99, 990), (1.0, 1000)] {
             let exact = Duration::from_micros(micros);
             let got = turns.quantile(share);
             assert!((exact..=exact * 9 / 8).contains(&got), "{share}: {got:?}");
