@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Instant;
 
-use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, WriteHalf};
+use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 use socket2::{SockRef, Socket};
 
 use support::turns::{drive, turn_now, turn_until};
@@ -108,6 +108,57 @@ fn a_task_makes_so_many_operations_in_its_turn_and_no_more() {
         turn_now(&mut reactor);
         assert_eq!(taken.new_since_last_time(), OPERATIONS);
     }
+}
+
+#[test]
+fn reads_and_frames_that_were_read_ahead_count_although_they_need_no_call() {
+    let reads = |handle: &Handle, stream: Stream, taken: Counter| {
+        let mut stream = stream.read_ahead();
+        let mut byte = [0];
+        drop(handle.spawn(async move {
+            while stream.read_exact_into(&mut byte).await.is_ok() {
+                taken.add();
+            }
+        }));
+    };
+    assert_eq!(most_in_a_turn(&[7; 4 * BLOCK], reads), BLOCK);
+
+    let frames = |handle: &Handle, stream: Stream, taken: Counter| {
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U16Be, 0);
+        drop(handle.spawn(async move {
+            while let Ok(Some(_)) = frames.next().await {
+                taken.add();
+            }
+        }));
+    };
+    assert_eq!(most_in_a_turn(&[0; 4 * BLOCK], frames), BLOCK / 2);
+
+    let payloads = |handle: &Handle, stream: Stream, taken: Counter| {
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U16Be, 0);
+        drop(handle.spawn(async move {
+            while let Ok(Some(_)) = frames.next_len().await {
+                frames.read_payload_into(&mut []).await.unwrap();
+                taken.add();
+            }
+        }));
+    };
+    assert_eq!(most_in_a_turn(&[0; 4 * BLOCK], payloads), BLOCK / 2);
+}
+
+/// Of what has been `sent`, has a task take as much as it may in its turn, and returns
+/// in how many pieces that was.
+fn most_in_a_turn(sent: &[u8], spawn: impl Fn(&Handle, Stream, Counter)) -> usize {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let (stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Unix));
+    peer.write_all(sent).unwrap();
+    let taken = Counter::default();
+    spawn(&handle, stream, taken.clone());
+    turn_now(&mut reactor);
+    let first = taken.new_since_last_time();
+    turn_now(&mut reactor);
+    assert_eq!(taken.new_since_last_time(), first);
+    first
 }
 
 #[test]
@@ -252,3 +303,6 @@ const BULK: usize = 100_000_000;
 /// A system call costs a task as much as 4 KiB, of 256 KiB that it may move in
 /// one poll.
 const OPERATIONS: usize = 64;
+
+/// As much as is read ahead in one call: more than a task may have of it byte by byte.
+const BLOCK: usize = 16 * 1024;

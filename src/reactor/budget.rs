@@ -17,6 +17,11 @@ pub(crate) const LIMIT: usize = 256 * 1024;
 /// also comes to its end.
 const CALL_COST: usize = 4096;
 
+/// What it costs to hand over bytes that were read ahead, on top of what the call
+/// that brought them was charged for them. A read of one byte, and what the caller does
+/// with it, take longer than copying that byte.
+const READ_AHEAD_COST: usize = 64;
+
 /// The running task's account.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
@@ -52,6 +57,13 @@ impl Budget {
     /// A system call moved `bytes`.
     pub(crate) fn charge(&self, bytes: usize) {
         self.spent.set(self.spent.get() + bytes.max(CALL_COST));
+    }
+
+    /// A read, or a frame, was served from what had been read ahead.
+    ///
+    /// That never waits for its turn, but the next system call does.
+    pub(crate) fn charge_read_ahead(&self) {
+        self.spent.set(self.spent.get() + READ_AHEAD_COST);
     }
 }
 

@@ -276,7 +276,7 @@ pub(crate) struct Inner {
     pub(super) ready: ReadyReceiver,
     /// The future of `block_on` was woken and has not been polled since.
     pub(super) root_ready: Cell<bool>,
-    pub(super) budget: Budget,
+    pub(crate) budget: Budget,
     /// Those whose budget is spent, until others have had their turn.
     pub(super) spent: RefCell<Vec<Parked>>,
     /// The memory that all connections share.

@@ -54,7 +54,11 @@ impl ReadHalf {
     ) -> Poll<Result<(), StreamError>> {
         self.ensure_sound()?;
         let wanted = buf.len();
-        *filled += self.ahead.move_into(&mut buf[*filled..]);
+        let moved = self.ahead.move_into(&mut buf[*filled..]);
+        if moved > 0 {
+            self.reactor().budget.charge_read_ahead();
+            *filled += moved;
+        }
         while *filled < wanted {
             let rest = &mut buf[*filled..];
             let error = match ready!(self.poll_fill_some(context, rest, wanted)) {

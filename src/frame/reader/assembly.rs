@@ -37,7 +37,9 @@ impl FrameReader {
     fn end_frame(&mut self, len: usize) {
         self.payload = None;
         self.ended += 1;
-        self.half.reactor().counters.frames_in.add(1);
+        let reactor = self.half.reactor();
+        reactor.counters.frames_in.add(1);
+        reactor.budget.charge_read_ahead();
         self.settle_debt(self.prefix.size() + len);
     }
 
