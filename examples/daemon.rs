@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use readinto::{BoundListener, FrameError, FrameReader, FrameWriter, Listener, Prefix, Reactor};
-use readinto::{Shard, Shards, Stats, Stream};
+use readinto::{BoundListener, DrainGuard, FrameError, FrameReader, FrameWriter, Listener, Prefix};
+use readinto::{Reactor, Shard, Shards, Stats, Stream};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -76,14 +76,17 @@ async fn accept(shard: Shard, listener: Listener) {
     loop {
         shard.drain.fewer_than(MAX_CONNECTIONS).await;
         match listener.accept().await {
-            Ok(stream) => drop(shard.handle.spawn(connection(shard.clone(), stream))),
+            Ok(stream) => {
+                // Counted from now on, not from when its task is first polled.
+                let guard = shard.drain.enter();
+                shard.handle.spawn(connection(shard.clone(), stream, guard));
+            }
             Err(error) => return eprintln!("{error}"),
         }
     }
 }
 
-async fn connection(shard: Shard, stream: Stream) {
-    let _guard = shard.drain.enter();
+async fn connection(shard: Shard, stream: Stream, _guard: DrainGuard) {
     let peer = stream.peer_address();
     if let Err(error) = answer(&shard, stream).await {
         eprintln!("{peer}: {error}");

@@ -30,17 +30,24 @@ use slab::Slab;
 /// use std::io;
 /// use std::time::Duration;
 ///
-/// use readinto::{Drain, FrameReader, FrameWriter, Handle, Listener, Prefix, Reactor, Stream};
+/// use readinto::{Drain, DrainGuard, FrameReader, FrameWriter, Handle, Listener, Prefix};
+/// use readinto::{Reactor, Stream};
 ///
 /// async fn serve(handle: Handle, listener: Listener, drain: Drain) -> io::Result<()> {
 ///     loop {
 ///         let stream = listener.accept().await?;
-///         handle.spawn(connection(handle.clone(), stream, drain.clone()));
+///         let guard = drain.enter(); // now, not when the task is first polled
+///         let connection = connection(handle.clone(), stream, drain.clone(), guard);
+///         handle.spawn(connection);
 ///     }
 /// }
 ///
-/// async fn connection(handle: Handle, stream: Stream, drain: Drain) -> io::Result<()> {
-///     let _guard = drain.enter();
+/// async fn connection(
+///     handle: Handle,
+///     stream: Stream,
+///     drain: Drain,
+///     _guard: DrainGuard,
+/// ) -> io::Result<()> {
 ///     let (read, write) = stream.split();
 ///     let mut frames = FrameReader::new(read, Prefix::U32Be, 1 << 20).drain(&drain);
 ///     let mut answers = FrameWriter::new(write, Prefix::U32Be);
