@@ -29,10 +29,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use readinto::{Address, Handle, Lease, Listener, Reactor, Stream, StreamError};
+use readinto::{Address, Drain, Handle, Lease, Listener, Reactor, Stream, StreamError};
 
 /// Send every message of a Dask comm back to where it came from.
 #[derive(Parser)]
@@ -45,6 +46,10 @@ struct Options {
     /// The most memory for all messages together; those that don't fit wait
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
     memory: usize,
+
+    /// The most connections at once; further ones wait
+    #[arg(long, value_name = "N", default_value = "1000")]
+    max_connections: NonZero<usize>,
 
     /// How long to poll after the last event before going to sleep
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
@@ -84,19 +89,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &options.listen)?;
     println!("listening on {}", listener.local_address());
-    reactor.block_on(accept(&handle, &listener, options.limits))??;
+    reactor.block_on(accept(&handle, &listener, &options))??;
     Ok(())
 }
 
 /// Serves each connection in a task of its own, until the listener fails.
-async fn accept(handle: &Handle, listener: &Listener, limits: Limits) -> io::Result<()> {
+async fn accept(handle: &Handle, listener: &Listener, options: &Options) -> io::Result<()> {
+    let connections = Drain::new();
     loop {
+        connections.fewer_than(options.max_connections.get()).await;
         let mut comm = Comm {
             stream: listener.accept().await?,
             handle: handle.clone(),
-            limits,
+            limits: options.limits,
         };
+        let counted = connections.enter();
         handle.spawn(async move {
+            let _counted = counted;
             if let Err(error) = comm.serve().await {
                 let peer = comm.stream.peer_address();
                 eprintln!("closed the connection from {peer}: {error}");

@@ -164,6 +164,19 @@ class Echo(unittest.IsolatedAsyncioTestCase):
             await self.echo_arrays(await self.connect(server), [array(1_000_000)])
             self.assertLess(server.most_resident() - before, 8 * 1024, "KiB resident")
 
+    async def test_connections_above_the_limit_wait_for_others_to_end(self):
+        server = self.start("--max-connections", "1")
+        comm = await self.connect(server)
+        with connect_plain(server) as waiting:
+            for _ in range(10):
+                await self.echo_arrays(comm, [array(1000)])
+            waiting.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                waiting.recv(1)
+            await comm.close()
+            waiting.settimeout(10)
+            self.assertEqual(len(waiting.recv(1)), 1, "it is greeted")
+
     async def test_what_stalled_messages_hold_comes_back_in_time(self):
         server = self.start("--memory", "16MiB", "--timeout", "1")
         with connect_plain(server) as peer:
