@@ -165,3 +165,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/coming-from.md")]
 struct ComingFrom;
+
+/// As those of the page about protocols.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/protocols.md")]
+struct Protocols;
