@@ -4,8 +4,12 @@
 mod support;
 
 use std::io::Read;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 
+use nix::sys::signal::Signal;
+
+use support::example::Example;
 use support::nbd::{
     ABORT, Client, DISC, EINVAL, ENOSPC, EXPORT_NAME, FLUSH, GO, INFO, LIST, OK, READ, REP_ACK,
     REP_ERR_INVALID, REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_SERVER, Server, TRIM, WRITE,
@@ -94,7 +98,7 @@ fn what_cannot_be_done_is_refused_and_the_connection_goes_on() {
         }
         for len in [33 * MIB as u32, u32::MAX] {
             assert_eq!(client.ask(0, READ, 0, len), EINVAL);
-            assert_eq!(client.ask(0, WRITE_ZEROES, 0, len), EINVAL);
+            assert_eq!(client.ask(0, WRITE_ZEROES, 0, len), ENOSPC);
             assert_eq!(client.ask(0, TRIM, 0, len), EINVAL);
         }
         assert_eq!(client.write(0, &vec![1; 32 * MIB as usize + 1]), EINVAL);
@@ -234,6 +238,23 @@ fn a_reply_does_not_wait_for_the_next_request() {
 }
 
 #[test]
+fn zeroes_have_no_payload_and_so_no_limit_but_the_disk() {
+    on_each_disk(66 * MIB, |server| {
+        let mut client = server.client();
+        for offset in [0, 33 * MIB, 66 * MIB - 4096] {
+            assert_eq!(client.write(offset, &[7; 4096]), OK);
+        }
+        let len = 66 * MIB as u32 - 1;
+        assert_eq!(client.ask(FUA, WRITE_ZEROES, 0, len), OK);
+        assert_eq!(client.read(0, 4096), [0; 4096]);
+        assert_eq!(client.read(33 * MIB, 4096), [0; 4096]);
+        let end = client.read(66 * MIB - 4096, 4096);
+        assert_same(&end[..4095], &[0; 4095]);
+        assert_eq!(end[4095], 7);
+    });
+}
+
+#[test]
 fn a_disk_in_memory_costs_what_was_written() {
     let server = Server::start(&["--size", "1PiB"]);
     let mut client = server.client();
@@ -277,6 +298,23 @@ fn a_file_holds_what_was_flushed() {
     let complaint = server.complaint();
     assert!(complaint.starts_with("the file: "), "{complaint}");
     assert_eq!(client.ask(0, FLUSH, 0, 0), OK);
+}
+
+#[test]
+fn a_flush_reaches_the_file_and_its_failure_the_client() {
+    // It cannot be flushed, and it is empty.
+    let server = Server::start(&["--file", "/dev/null"]);
+    let mut client = server.client();
+    assert_eq!(client.ask(0, FLUSH, 0, 0), 5);
+    assert!(server.complaint().starts_with("the file: "));
+    drop(client);
+    server.signal(Signal::SIGTERM);
+    let (code, complaints) = server.finish();
+    assert_eq!(code, Some(1));
+    assert!(
+        complaints.join("\n").contains("not flushed"),
+        "{complaints:?}"
+    );
 }
 
 /// What a `GO` or an `INFO` is told of a disk of 1 MiB.
@@ -414,4 +452,77 @@ fn a_handshake_has_a_time_limit_and_what_follows_has_none() {
         assert!(line.contains("1s"), "{line}");
     }
     assert_eq!(quick.read(0, 512), [0; 512]);
+}
+
+#[test]
+fn connections_above_the_limit_wait_for_others_to_end() {
+    let server = Server::start(&["--size", "1MiB", "--max-connections", "2"]);
+    // All at once, and there is room for two.
+    server.signal(Signal::SIGSTOP);
+    let [first, second, third] = [(); 3].map(|()| server.connect());
+    server.signal(Signal::SIGCONT);
+    let [mut first, mut second] = [first, second].map(Client::go);
+    for _ in 0..10 {
+        assert_eq!(first.read(0, 512), [0; 512]);
+        assert_eq!(second.read(0, 512), [0; 512]);
+    }
+    assert!(third.hears_nothing());
+    drop(first);
+    assert_eq!(third.go().read(0, 512), [0; 512]);
+    assert_eq!(second.read(0, 512), [0; 512]);
+    assert_eq!(server.stop(), [""; 0]);
+}
+
+#[test]
+fn a_signal_ends_the_server_once_the_requests_in_flight_are_answered() {
+    let folder = TempDir::new();
+    let path = folder.path().join("disk");
+    std::fs::write(&path, [0; 4096]).unwrap();
+    let server = Server::start(&["--file", path.to_str().unwrap()]);
+    let (mut idle, mut greeting, mut busy) = (server.client(), server.connect(), server.client());
+    greeting.greet(3);
+    busy.send(&request(0, WRITE, 1, 0, 4096));
+    busy.send(&[1; 100]);
+    // When it has answered this, it has seen all of the above.
+    assert_eq!(idle.write(0, &[2; 4096]), OK);
+
+    server.signal(Signal::SIGTERM);
+    assert!(idle.is_closed());
+    assert!(greeting.is_closed());
+    assert!(TcpStream::connect(&server.address).is_err());
+    busy.send(&[3; 3996]);
+    assert_eq!(busy.reply(1), OK);
+    assert!(busy.is_closed());
+    drop((idle, greeting, busy));
+    assert_eq!(server.finish(), (Some(0), vec![]));
+    let expected = [&[1; 100][..], &[3; 3996]].concat();
+    assert_same(&std::fs::read(&path).unwrap(), &expected);
+}
+
+#[test]
+fn a_second_signal_cuts_who_keeps_the_server() {
+    let server = Server::start(&["--size", "1MiB"]);
+    let (mut idle, mut busy) = (server.client(), server.client());
+    busy.send(&request(0, WRITE, 1, 0, 4096));
+    assert_eq!(idle.read(0, 512), [0; 512]);
+    server.signal(Signal::SIGINT);
+    assert!(idle.is_closed());
+    server.signal(Signal::SIGINT);
+    assert!(busy.is_closed());
+    drop(idle);
+    let (code, complaints) = server.finish();
+    assert_eq!(code, Some(1));
+    assert_eq!(complaints, ["nbd: connections that had to be cut: 1"]);
+}
+
+#[test]
+fn a_unix_socket_is_removed_at_the_end() {
+    let folder = TempDir::new();
+    let path = folder.path().join("socket");
+    let address = format!("unix:{}", path.display());
+    let (server, _) = Example::listening("nbd", &["--listen", &address, "--size", "1MiB"]);
+    UnixStream::connect(&path).unwrap();
+    server.signal(Signal::SIGTERM);
+    assert!(server.finish().0.success());
+    assert!(!path.exists());
 }

@@ -1,10 +1,11 @@
 //! The requests of one client, answered in order.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use readinto::{Handle, Stream, StreamError};
+use readinto::{Drain, Handle, Stream, StreamError};
 
 use crate::disk::Disk;
 use crate::handshake::violation;
@@ -13,7 +14,6 @@ use crate::wire::Wire;
 
 /// A client that has done its handshake.
 pub(crate) struct Connection {
-    handle: Handle,
     wire: Wire,
     disk: Rc<Disk>,
     /// For payloads that don't go straight to their place, a piece at a time.
@@ -21,9 +21,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(handle: Handle, stream: Stream, disk: Rc<Disk>) -> Connection {
+    pub(crate) fn new(stream: Stream, disk: Rc<Disk>) -> Connection {
         Connection {
-            handle,
             wire: Wire::new(stream),
             disk,
             // The kernel gives no memory for it until it is used.
@@ -31,31 +30,31 @@ impl Connection {
         }
     }
 
-    /// Serves the client until it goes.
-    pub(crate) async fn serve(mut self) -> io::Result<()> {
+    /// Serves the client until it goes, or until the server is to stop.
+    pub(crate) async fn serve(&mut self, drain: &Drain) -> io::Result<()> {
+        let mut stop = pin!(drain.begun());
         let mut header = [0; Request::LEN];
-        loop {
-            match self.wire.receive(&mut header).await {
-                Ok(()) => {}
-                // Some leave without a word.
-                Err(StreamError::Eof { filled: 0, .. }) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+        while self.wire.receive_until(stop.as_mut(), &mut header).await? {
             let request = Request::parse(&header).ok_or_else(|| violation("not a request"))?;
             if request.command == CMD_DISC {
                 return Ok(self.wire.flush().await?);
             }
             self.answer(&request).await?;
         }
+        Ok(())
+    }
+
+    /// Has the client close its end first. A socket that is closed with unread requests
+    /// resets its connection, and the last replies may be lost with it.
+    pub(crate) async fn close(mut self, handle: &Handle) {
+        if self.wire.shutdown().is_ok() {
+            let rest = discard(&mut self.wire, &mut self.buffer, usize::MAX);
+            let _ = handle.timeout(LINGER, rest).await;
+        }
     }
 
     async fn answer(&mut self, request: &Request) -> io::Result<()> {
-        let Connection {
-            handle,
-            wire,
-            disk,
-            buffer,
-        } = self;
+        let Connection { wire, disk, buffer } = self;
         let mut done = match check(request, disk.size()) {
             Err(refused) => {
                 if request.command == CMD_WRITE {
@@ -70,22 +69,14 @@ impl Connection {
                     failed => failed,
                 },
                 CMD_WRITE => disk.receive(request, wire, buffer).await?,
-                CMD_WRITE_ZEROES => disk.zero(request, handle).await,
-                CMD_TRIM => {
-                    disk.trim(request);
-                    Ok(())
-                }
-                _ => disk.flush(),
+                CMD_WRITE_ZEROES => disk.zero(request).await,
+                CMD_TRIM => disk.trim(request).await,
+                _ => Ok(()),
             },
         };
-        let flushes = request.flags & CMD_FLAG_FUA != 0;
-        if flushes {
-            done = done.and_then(|()| disk.flush());
-        }
-        if flushes || request.command != CMD_WRITE {
-            // The reactor counts bytes, and a burst of these moves hardly any: it has
-            // to be told to give others a turn.
-            handle.sleep(Duration::ZERO).await;
+        let flushes = request.command == CMD_FLUSH || request.flags & CMD_FLAG_FUA != 0;
+        if flushes && done.is_ok() {
+            done = disk.flush().await;
         }
         Ok(wire.send(&[&request.reply(done)]).await?)
     }
@@ -95,7 +86,8 @@ impl Connection {
 fn check(request: &Request, size: u64) -> Result<(), ErrorCode> {
     let (flags, lens) = match request.command {
         CMD_READ | CMD_WRITE => (CMD_FLAG_FUA, 1..=MAX_PAYLOAD),
-        CMD_WRITE_ZEROES => (CMD_FLAG_FUA | CMD_FLAG_NO_HOLE, 1..=MAX_PAYLOAD),
+        // The kernel asks for as much as fits a number.
+        CMD_WRITE_ZEROES => (CMD_FLAG_FUA | CMD_FLAG_NO_HOLE, 1..=u32::MAX),
         CMD_TRIM => (CMD_FLAG_FUA, 1..=u32::MAX),
         CMD_FLUSH => (CMD_FLAG_FUA, 0..=0),
         _ => return Err(ErrorCode::Invalid),
@@ -124,3 +116,6 @@ async fn discard(wire: &mut Wire, buffer: &mut [u8], mut len: usize) -> Result<(
 /// Enough that a piece more or less makes no difference, and little enough that
 /// moving one between the buffer and a file does not keep others waiting.
 const BUFFER: usize = 1 << 20;
+
+/// How long a client may take to close its end.
+const LINGER: Duration = Duration::from_secs(1);

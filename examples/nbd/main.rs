@@ -11,27 +11,34 @@
 //! name. Each connection is a task. It answers its requests in order, and has its
 //! payloads received where the disk wants them.
 //!
-//! There is no encryption, and whoever can connect can read and write all.
+//! On SIGINT or SIGTERM it answers the requests in flight and ends; a second signal cuts
+//! them. There is no encryption, and whoever can connect can read and write all.
 
 mod connection;
 mod disk;
 mod handshake;
 mod protocol;
+mod server;
 mod wire;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use parse_size::parse_size;
-use readinto::{Address, Handle, Listener, Reactor};
+use readinto::channel::{self, TaskReceiver};
+use readinto::{Address, Listener, Reactor};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-use connection::Connection;
 use disk::Disk;
+use server::Server;
 
 /// Serve a disk over NBD.
 #[derive(Debug, Parser)]
@@ -40,14 +47,12 @@ struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10809")]
     listen: Address,
 
-    /// Serve an empty disk in memory, as large as 1GiB, say
-    #[arg(long, value_name = "SIZE", value_parser = |text: &str| parse_size(text))]
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
-    size: Option<u64>,
+    #[command(flatten)]
+    source: Source,
 
-    /// Serve this file, or block device
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
+    /// The most connections at once; further ones wait
+    #[arg(long, value_name = "N", default_value = "100")]
+    max_connections: NonZero<usize>,
 
     /// How many seconds a client may take for its handshake
     #[arg(long, value_name = "SECONDS", default_value = "10")]
@@ -56,6 +61,19 @@ struct Options {
     /// For how many microseconds to poll after the last event before going to sleep
     #[arg(long, value_name = "MICROSECONDS", default_value = "0")]
     busy_poll: u64,
+}
+
+/// What to serve.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Serve an empty disk in memory, as large as 1GiB, say
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| parse_size(text))]
+    size: Option<u64>,
+
+    /// Serve this file, or block device
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -69,45 +87,33 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let disk = match (&options.file, options.size) {
-        (Some(path), _) => {
-            Disk::open(path).map_err(|error| format!("{}: {error}", path.display()))?
-        }
-        (None, size) => Disk::in_memory(size.expect("one of the two is required")),
-    };
     let busy_poll = Duration::from_micros(options.busy_poll);
     let mut reactor = Reactor::builder().busy_poll(busy_poll).build()?;
     let handle = reactor.handle();
+    let disk = match (&options.source.file, options.source.size) {
+        (Some(path), _) => Disk::open(handle.clone(), path)
+            .map_err(|error| format!("{}: {error}", path.display()))?,
+        (None, size) => {
+            let size = size.expect("one of the two is required");
+            Disk::in_memory(handle.clone(), size)
+        }
+    };
+    let stop = stop_signals()?;
     let listener = Listener::bind(&handle, &options.listen)?;
     println!("listening on {}", listener.local_address());
-    io::stdout().flush()?;
     let patience = Duration::from_secs(options.handshake_timeout);
-    reactor.block_on(serve(handle, listener, Rc::new(disk), patience))??;
-    Ok(())
+    let server = Server::new(handle, disk, options.max_connections.get(), patience);
+    let served = reactor.block_on(server.run(listener, stop))?;
+    if let Address::Unix(path) = &options.listen {
+        fs::remove_file(path)?;
+    }
+    served
 }
 
-/// Gives each client a task of its own.
-async fn serve(
-    handle: Handle,
-    listener: Listener,
-    disk: Rc<Disk>,
-    patience: Duration,
-) -> io::Result<()> {
-    loop {
-        let mut stream = listener.accept().await?;
-        let (tasks, disk) = (handle.clone(), disk.clone());
-        handle.spawn(async move {
-            let peer = stream.peer_address();
-            let greeting = handshake::agree(&mut stream, disk.size());
-            let ended = match tasks.timeout(patience, greeting).await {
-                Ok(Ok(true)) => Connection::new(tasks, stream, disk).serve().await,
-                Ok(Ok(false)) => Ok(()),
-                Ok(Err(error)) => Err(error),
-                Err(elapsed) => Err(elapsed.into()),
-            };
-            if let Err(error) = ended {
-                eprintln!("closed the connection from {peer}: {error}");
-            }
-        });
-    }
+/// SIGINT and SIGTERM, as they come.
+fn stop_signals() -> io::Result<TaskReceiver<i32>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let (sender, receiver) = channel::to_task(1);
+    thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
+    Ok(receiver)
 }

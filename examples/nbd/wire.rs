@@ -1,5 +1,8 @@
 //! Requests in, replies out.
 
+use std::io;
+
+use futures_util::future::{Either, select};
 use readinto::{Buffers, Stream, StreamError};
 
 /// A client's stream, whose short replies wait for each other.
@@ -28,6 +31,26 @@ impl Wire {
         self.stream.read_exact_into(buf).await
     }
 
+    /// Fills `buf` as well, unless the client has gone, or `stop` comes first: then it
+    /// is `false`. What has been read already comes before either.
+    pub(crate) async fn receive_until(
+        &mut self,
+        stop: impl Future<Output = ()> + Unpin,
+        buf: &mut [u8],
+    ) -> Result<bool, StreamError> {
+        if self.stream.buffered() >= buf.len() {
+            self.stream.read_exact_into(buf).await?;
+            return Ok(true);
+        }
+        self.flush().await?;
+        match select(stop, self.stream.read_exact_into(buf)).await {
+            Either::Left(_) | Either::Right((Err(StreamError::Eof { filled: 0, .. }), _)) => {
+                Ok(false)
+            }
+            Either::Right((received, _)) => received.map(|()| true),
+        }
+    }
+
     /// Sends a reply, at once if it is a long one.
     pub(crate) async fn send(&mut self, parts: &[&[u8]]) -> Result<(), StreamError> {
         if Buffers::from(parts).len() > MOST_COPIED {
@@ -47,6 +70,11 @@ impl Wire {
         self.stream.write_all(&self.replies).await?;
         self.replies.clear();
         Ok(())
+    }
+
+    /// Tells the client that no more replies follow.
+    pub(crate) fn shutdown(&mut self) -> io::Result<()> {
+        self.stream.shutdown_write()
     }
 }
 

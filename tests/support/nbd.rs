@@ -65,16 +65,23 @@ impl Server {
 
     /// A client that has done its handshake.
     pub(crate) fn client(&self) -> Client {
-        let mut client = self.connect();
-        client.greet(3);
-        client.option(GO, &[0; 6]);
-        while client.option_reply(GO).0 != REP_ACK {}
-        client
+        self.connect().go()
     }
 
     /// The next line of its standard error.
     pub(crate) fn complaint(&self) -> String {
         self.process.complaint()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end; returns its exit code, and the lines of its standard error that
+    /// nobody has asked for.
+    pub(crate) fn finish(self) -> (Option<i32>, Vec<String>) {
+        let (status, _, complaints) = self.process.finish();
+        (status.code(), complaints)
     }
 
     /// The lines of its standard error that nobody has asked for.
@@ -99,6 +106,14 @@ impl Server {
 pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
+    /// Does the handshake.
+    pub(crate) fn go(mut self) -> Client {
+        self.greet(3);
+        self.option(GO, &[0; 6]);
+        while self.option_reply(GO).0 != REP_ACK {}
+        self
+    }
+
     /// Takes the server's greeting, and answers it with these flags.
     pub(crate) fn greet(&mut self, flags: u32) {
         assert_eq!(self.receive::<18>(), *b"NBDMAGICIHAVEOPT\0\x03");
@@ -158,6 +173,14 @@ impl Client {
         let mut bytes = [0; N];
         self.0.read_exact(&mut bytes).expect("the server answers");
         bytes
+    }
+
+    /// Whether nothing has come that has not been received.
+    pub(crate) fn hears_nothing(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).unwrap();
+        matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Whether the server has closed the connection, having sent nothing more.

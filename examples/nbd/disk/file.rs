@@ -2,7 +2,8 @@
 //!
 //! There is no readiness to wait for in a file: reading, writing, and above all
 //! flushing it stop the thread, and with it all clients, for as long as the kernel
-//! takes. Long requests go in pieces, between which others have their turn.
+//! takes. So after each such call others have their turn, and long requests go in
+//! pieces.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
@@ -16,16 +17,17 @@ use crate::protocol::{ErrorCode, Request};
 use crate::wire::Wire;
 
 pub(crate) struct FileDisk {
+    handle: Handle,
     file: File,
     size: u64,
 }
 
 impl FileDisk {
-    pub(crate) fn open(path: &Path) -> io::Result<FileDisk> {
+    pub(crate) fn open(handle: Handle, path: &Path) -> io::Result<FileDisk> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         // The metadata of a block device know no length.
         let size = file.seek(SeekFrom::End(0))?;
-        Ok(FileDisk { file, size })
+        Ok(FileDisk { handle, file, size })
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -42,7 +44,7 @@ impl FileDisk {
         let mut promised = false;
         for (offset, len) in pieces(request, buffer.len()) {
             let piece = &mut buffer[..len];
-            match self.file.read_exact_at(piece, offset) {
+            match self.after(self.file.read_exact_at(piece, offset)).await {
                 Ok(()) if promised => wire.send(&[piece]).await?,
                 Ok(()) => wire.send(&[&header[..], piece]).await?,
                 Err(error) if promised => return Err(error),
@@ -64,23 +66,34 @@ impl FileDisk {
             let piece = &mut buffer[..len];
             // All of the payload, also if the file takes no more of it.
             wire.receive(piece).await?;
-            written = written.and_then(|()| self.file.write_all_at(piece, offset));
+            if written.is_ok() {
+                written = self.after(self.file.write_all_at(piece, offset)).await;
+            }
         }
         Ok(written.map_err(|error| error_code(&error)))
     }
 
-    pub(crate) async fn zero(&self, request: &Request, handle: &Handle) -> Result<(), ErrorCode> {
+    pub(crate) async fn zero(&self, request: &Request) -> Result<(), ErrorCode> {
         for (offset, len) in pieces(request, ZEROES.len()) {
-            self.file
-                .write_all_at(&ZEROES[..len], offset)
+            let written = self.file.write_all_at(&ZEROES[..len], offset);
+            self.after(written)
+                .await
                 .map_err(|error| error_code(&error))?;
-            handle.sleep(Duration::ZERO).await;
         }
         Ok(())
     }
 
-    pub(crate) fn flush(&self) -> Result<(), ErrorCode> {
-        self.file.sync_data().map_err(|error| error_code(&error))
+    pub(crate) async fn flush(&self) -> Result<(), ErrorCode> {
+        let flushed = self.after(self.file.sync_data()).await;
+        flushed.map_err(|error| error_code(&error))
+    }
+
+    /// Gives others their turn after a call, and passes on what came of it.
+    ///
+    /// The reactor counts what sockets move, and does not know of files.
+    async fn after<T>(&self, called: T) -> T {
+        self.handle.sleep(Duration::ZERO).await;
+        called
     }
 }
 

@@ -23,12 +23,12 @@ pub(crate) enum Disk {
 }
 
 impl Disk {
-    pub(crate) fn in_memory(size: u64) -> Disk {
-        Disk::Memory(MemoryDisk::new(size))
+    pub(crate) fn in_memory(handle: Handle, size: u64) -> Disk {
+        Disk::Memory(MemoryDisk::new(handle, size))
     }
 
-    pub(crate) fn open(path: &Path) -> io::Result<Disk> {
-        FileDisk::open(path).map(Disk::File)
+    pub(crate) fn open(handle: Handle, path: &Path) -> io::Result<Disk> {
+        FileDisk::open(handle, path).map(Disk::File)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -64,28 +64,29 @@ impl Disk {
         }
     }
 
-    pub(crate) async fn zero(&self, request: &Request, handle: &Handle) -> Result<(), ErrorCode> {
+    pub(crate) async fn zero(&self, request: &Request) -> Result<(), ErrorCode> {
         match self {
             Disk::Memory(memory) => {
-                memory.zero(request);
+                memory.zero(request).await;
                 Ok(())
             }
-            Disk::File(file) => file.zero(request, handle).await,
+            Disk::File(file) => file.zero(request).await,
         }
     }
 
     /// Gives up data that the client has no more use for. A hint; a file ignores it.
-    pub(crate) fn trim(&self, request: &Request) {
-        if let Disk::Memory(memory) = self {
-            memory.zero(request);
+    pub(crate) async fn trim(&self, request: &Request) -> Result<(), ErrorCode> {
+        match self {
+            Disk::Memory(_) => self.zero(request).await,
+            Disk::File(_) => Ok(()),
         }
     }
 
     /// Has all that was written survive a crash, as far as a disk can.
-    pub(crate) fn flush(&self) -> Result<(), ErrorCode> {
+    pub(crate) async fn flush(&self) -> Result<(), ErrorCode> {
         match self {
             Disk::Memory(_) => Ok(()),
-            Disk::File(file) => file.flush(),
+            Disk::File(file) => file.flush().await,
         }
     }
 }
