@@ -45,8 +45,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
+use crate::reactor::Elapsed;
 use crate::waiting::Waiting;
 
 /// A queue of at most `capacity` values, at least one, from any number of threads to
@@ -301,7 +302,12 @@ impl<T> ThreadReceiver<T> {
         value
     }
 
-    /// The next value, if one comes within this time.
+    /// The next value, or `None` at the end as [`recv`](ThreadReceiver::recv); waits for
+    /// it no longer than this.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`], if there was neither a value nor the end within this time.
     ///
     /// # Examples
     ///
@@ -310,14 +316,19 @@ impl<T> ThreadReceiver<T> {
     ///
     /// let (sender, receiver) = readinto::channel::from_task(1);
     /// sender.try_send(7).unwrap();
-    /// assert_eq!(receiver.recv_timeout(Duration::ZERO), Some(7));
-    /// assert_eq!(receiver.recv_timeout(Duration::ZERO), None);
+    /// assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(Some(7)));
+    /// assert!(receiver.recv_timeout(Duration::ZERO).is_err());
+    /// drop(sender);
+    /// assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(None));
     /// ```
-    #[must_use]
-    pub fn recv_timeout(&self, within: Duration) -> Option<T> {
-        let value = self.queue().recv_timeout(within).ok();
+    pub fn recv_timeout(&self, within: Duration) -> Result<Option<T>, Elapsed> {
+        let received = match self.queue().recv_timeout(within) {
+            Ok(value) => Ok(Some(value)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(Elapsed { after: within }),
+        };
         self.senders.wake();
-        value
+        received
     }
 
     fn queue(&self) -> &Receiver<T> {
@@ -365,6 +376,21 @@ impl<T> SendError<T> {
         match error {
             TrySendError::Full(value) => SendError::Full(value),
             TrySendError::Disconnected(value) => SendError::Closed(value),
+        }
+    }
+
+    /// The value that was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = readinto::channel::to_task(1);
+    /// drop(receiver);
+    /// assert_eq!(sender.send(7).unwrap_err().into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            SendError::Full(value) | SendError::Closed(value) => value,
         }
     }
 }
