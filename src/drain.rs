@@ -230,6 +230,7 @@ impl Drain {
 
 /// One that has [entered](Drain::enter), until this is dropped.
 #[derive(Debug)]
+#[must_use = "the connection counts only until the guard is dropped"]
 pub struct DrainGuard {
     drain: Drain,
     settled: Cell<bool>,

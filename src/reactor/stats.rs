@@ -63,8 +63,8 @@ macro_rules! stats {
         }
 
         impl Stats {
-            /// How much the counters have grown since `earlier`. What is held now is
-            /// that of `self`.
+            /// How much the counters have grown since `earlier`; 0 if that is the later
+            /// one. What is held now is that of `self`.
             ///
             /// # Examples
             ///
@@ -72,7 +72,7 @@ macro_rules! stats {
             #[must_use]
             pub fn since(&self, earlier: &Stats) -> Stats {
                 Stats {
-                    $( $counter: self.$counter - earlier.$counter, )*
+                    $( $counter: self.$counter.saturating_sub(earlier.$counter), )*
                     ..*self
                 }
             }
