@@ -20,6 +20,8 @@ mod resources;
 mod serve;
 mod serve_error;
 mod server;
+#[cfg(test)]
+mod shell;
 mod signals;
 mod throttle;
 mod unix_path;
