@@ -226,7 +226,7 @@ fn a_guard_is_counted_until_it_is_dropped() {
     guards[0].settle();
     guards[1].settle();
     assert_eq!((drain.active(), drain.unsettled()), (3, 1));
-    guards.remove(0);
+    drop(guards.remove(0));
     assert_eq!((drain.active(), drain.unsettled()), (2, 1));
     guards.pop();
     assert_eq!((drain.active(), drain.unsettled()), (1, 0));
