@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
@@ -15,36 +15,34 @@ use tempfile::TempDir;
 
 use crate::cli::Cli;
 
-/// Where they are kept.
-fn kept(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+fn man_pages(folder: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)
+}
+
+fn completions(folder: &Path) -> io::Result<()> {
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "readinto-echo", folder)?;
+    }
+    Ok(())
 }
 
 #[test]
 fn the_man_pages_are_those_of_the_command_line() {
-    is_up_to_date("man", |folder| {
-        clap_mangen::generate_to(Cli::command(), folder)
-    });
+    is_up_to_date("man", man_pages);
 }
 
 #[test]
 fn the_completions_are_those_of_the_command_line() {
-    is_up_to_date("completions", |folder| {
-        for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-            clap_complete::generate_to(shell, &mut Cli::command(), "readinto-echo", folder)?;
-        }
-        Ok(())
-    });
+    is_up_to_date("completions", completions);
 }
 
 /// Compares what `generate` puts into a folder with what is kept in `folder`.
-fn is_up_to_date(folder: &str, generate: impl FnOnce(&Path) -> io::Result<()>) {
-    let kept = kept(folder);
+fn is_up_to_date(folder: &str, generate: fn(&Path) -> io::Result<()>) {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     if std::env::var_os("UPDATE").is_some() {
         return generate(&kept).unwrap();
     }
-    let generated = TempDir::new().unwrap();
-    generate(generated.path()).unwrap();
+    let generated = made(generate);
     assert_eq!(names(generated.path()), names(&kept), "in {kept:?}");
     for name in names(&kept) {
         assert!(
@@ -52,6 +50,13 @@ fn is_up_to_date(folder: &str, generate: impl FnOnce(&Path) -> io::Result<()>) {
             "{name} is out of date: UPDATE=1 cargo test -p readinto-echo shell"
         );
     }
+}
+
+/// What `generate` puts into a folder.
+fn made(generate: fn(&Path) -> io::Result<()>) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    generate(folder.path()).unwrap();
+    folder
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -65,10 +70,11 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn the_man_pages_format_without_a_warning() {
-    for page in names(&kept("man")) {
+    let pages = made(man_pages);
+    for page in names(pages.path()) {
         let formatted = Command::new("groff")
             .args(["-man", "-ww", "-Tutf8"])
-            .arg(kept("man").join(&page))
+            .arg(pages.path().join(&page))
             .stdin(Stdio::null())
             .output();
         let Ok(formatted) = formatted else {
@@ -83,13 +89,14 @@ fn the_man_pages_format_without_a_warning() {
 /// What bash offers for a line that ends in an unfinished word, by the function that
 /// the completions have named for it.
 fn completed(line: &[&str]) -> Option<Vec<String>> {
+    let files = made(completions);
     let script = format!(
         r#"source '{}' && function=$(complete -p readinto-echo) &&
         function=${{function#*-F }} && function=${{function%% *}} &&
         COMP_WORDS=({}) && COMP_CWORD={} &&
         "$function" readinto-echo "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}" &&
         printf '%s\n' "${{COMPREPLY[@]}}""#,
-        kept("completions/readinto-echo.bash").display(),
+        files.path().join("readinto-echo.bash").display(),
         line.join(" "),
         line.len() - 1,
     );
