@@ -45,7 +45,8 @@ fn a_frame_half_sent_is_answered_and_idle_connections_close_at_once() {
     );
 }
 
-/// Connections are spread over the threads by the kernel; all threads drain.
+/// Connections are spread over the threads by the kernel; all threads drain. Each closes
+/// its own listener, so the address refuses once idle connections of all have ended.
 #[test]
 fn many_threads_drain_as_one() {
     let server = Server::start(&["--threads", "3", "--drain-timeout", "none"]);
@@ -55,10 +56,14 @@ fn many_threads_drain_as_one() {
         client.echo(b"hello");
         client.send_raw(&sent[..6]);
     }
-    let mut idle = server.connect();
-    idle.echo(b"hello");
+    let mut idle: Vec<_> = (0..24).map(|_| server.connect()).collect();
+    for client in &mut idle {
+        client.echo(b"hello");
+    }
     server.process.signal(Signal::SIGTERM);
-    idle.assert_ended();
+    for client in &mut idle {
+        client.assert_ended();
+    }
     let refused = TcpStream::connect(server.address()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     for client in &mut clients {
@@ -66,12 +71,12 @@ fn many_threads_drain_as_one() {
         assert_eq!(client.receive(), b"in flight");
         client.assert_ended();
     }
-    drop(clients);
+    drop((clients, idle));
     let finished = server.process.finish();
     finished.assert_code(0);
     assert_eq!(
         finished.stdout,
-        ["stopped: connections finished: 25, cut: 0"]
+        ["stopped: connections finished: 48, cut: 0"]
     );
 }
 
