@@ -59,7 +59,8 @@ impl Budget {
         self.spent.set(self.spent.get() + bytes.max(CALL_COST));
     }
 
-    /// A read, or a frame, was served from what had been read ahead.
+    /// A read was served from what had been read ahead; or a frame has ended, since
+    /// most are.
     ///
     /// That never waits for its turn, but the next system call does.
     pub(crate) fn charge_read_ahead(&self) {
