@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours::{self, target_folder};
 use crate::process::{Cores, Failure, Process, Usage};
+use crate::session::conclude;
 use crate::turns::unreadable;
 
 /// How thoroughly.
@@ -64,23 +65,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     for file in [&memory, &ours, &theirs] {
         file.as_file().set_len(SIZE)?;
     }
-    for (disk, arguments, file) in pairs {
-        let outcome = place.example(&example, &arguments).and_then(|sleeping| {
-            let polling = [&arguments[..], &["--busy-poll", "200"]].concat();
-            let polling = place.example(&example, &polling)?;
-            let servers = [sleeping, polling, place.qemu_nbd(file)?];
-            measure(disk, servers, options.runs, &place)
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(Failure::Interrupted) => return Ok(ExitCode::from(130)),
-            Err(failure) => return Err(failure.to_string().into()),
-        }
-    }
-    if let Some(warning) = watch.read().warning() {
-        println!("\n{warning}");
-    }
-    Ok(ExitCode::SUCCESS)
+    let outcome = pairs.into_iter().try_for_each(|(disk, arguments, file)| {
+        let polling = [&arguments[..], &["--busy-poll", "200"]].concat();
+        let servers = [
+            place.example(&example, &arguments)?,
+            place.example(&example, &polling)?,
+            place.qemu_nbd(file)?,
+        ];
+        measure(disk, servers, options.runs, &place)
+    });
+    conclude(outcome, &watch)
 }
 
 /// Has all answer the same requests, and prints a row for each kind.

@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours::target_folder;
 use crate::prepare::{self, Prepared};
+use crate::process::Failure;
 use crate::progress::{Progress, in_words};
 use crate::report::{self, Report, RowEntry};
 use crate::roster::{self, Row};
@@ -174,6 +175,23 @@ fn publish(report: &Report, output: &Path, options: &Options) -> Result<(), Box<
         }
     }
     Ok(())
+}
+
+/// The end of a session that has printed its figures: what the machine did besides, and
+/// the exit code.
+pub(crate) fn conclude(
+    outcome: Result<(), Failure>,
+    watch: &Watch,
+) -> Result<ExitCode, Box<dyn Error>> {
+    match outcome {
+        Ok(()) => {}
+        Err(Failure::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
+        Err(failure) => return Err(failure.to_string().into()),
+    }
+    if let Some(warning) = watch.read().warning() {
+        println!("\n{warning}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_list() {

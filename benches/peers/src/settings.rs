@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours;
 use crate::process::{Cores, Failure};
+use crate::session::conclude;
 use crate::site::{Framing, Site, Transport};
 use crate::turns::Done;
 use crate::workloads::served::{Load, Said, Scene};
@@ -133,15 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         site.cores.pair = None;
         on_all_cores(&site, effort)
     });
-    match outcome {
-        Ok(()) => {}
-        Err(Failure::Interrupted) => return Ok(ExitCode::from(130)),
-        Err(failure) => return Err(failure.to_string().into()),
-    }
-    if let Some(warning) = watch.read().warning() {
-        println!("\n{warning}");
-    }
-    Ok(ExitCode::SUCCESS)
+    conclude(outcome, &watch)
 }
 
 /// Each of these settings at each of the loads.
