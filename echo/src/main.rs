@@ -7,24 +7,11 @@
 mod allow;
 mod bench;
 mod cli;
-mod client;
-mod connection;
 mod limit;
-mod listen;
-mod own_server;
-mod pattern;
-mod progress;
-mod report;
-mod reporter;
 mod resources;
 mod serve;
-mod serve_error;
-mod server;
 #[cfg(test)]
 mod shell;
-mod signals;
-mod throttle;
-mod unix_path;
 
 use std::error::Error;
 use std::io::{self, Write};

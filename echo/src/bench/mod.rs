@@ -4,27 +4,30 @@
 //! done so, the clock starts for all of them at once, and stops with the last
 //! answer.
 
+mod client;
+mod error;
+mod own_server;
+mod pattern;
+mod progress;
+mod report;
+
 use std::cell::RefCell;
-use std::error::Error;
-use std::fmt;
 use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
-use readinto::{Address, Handle, JoinError, JoinHandle, Reactor};
+use readinto::{Handle, JoinHandle, Reactor};
 
+use self::client::{Client, Plan};
+use self::error::BenchError;
+use self::own_server::OwnServer;
+use self::pattern::Pattern;
+use self::progress::Progress;
+use self::report::Figures;
 use crate::cli::BenchOptions;
-use crate::client::{Client, Plan, Trouble};
-use crate::limit::Limit;
-use crate::own_server::OwnServer;
-use crate::pattern::Pattern;
-use crate::progress::Progress;
-use crate::report::{self, Figures};
 use crate::resources::{self, Usage};
-use crate::serve_error::ServeError;
 
 /// Runs the benchmark, and reports on standard output.
 pub(crate) fn run(options: &BenchOptions) -> Result<(), BenchError> {
@@ -181,87 +184,3 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
-
-/// Why there is nothing to report.
-#[derive(Debug)]
-pub(crate) enum BenchError {
-    /// No reactor, or it failed.
-    Reactor(io::Error),
-    /// The server of our own failed.
-    OwnServer(ServeError),
-    /// The machine has less memory than this takes.
-    TooMuchMemory { needed: u64, available: u64 },
-    /// The allocator has no room for one frame.
-    NoMemory { bytes: usize },
-    /// The limit of open files is lower than what this takes.
-    TooManyDescriptors { needed: u64, limit: u64 },
-    /// The server can't be reached; the error names it.
-    Connect { address: Address, source: io::Error },
-    /// The server did not answer a connection in time.
-    ConnectLate { address: Address, limit: Limit },
-    /// A frame went wrong.
-    Exchange {
-        address: Address,
-        connection: u64,
-        frame: u64,
-        frames: u64,
-        trouble: Trouble,
-    },
-    /// A task of the benchmark did not end by itself.
-    Task(JoinError),
-    /// Standard output does not take the report.
-    Report(io::Error),
-}
-
-impl fmt::Display for BenchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BenchError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
-            BenchError::OwnServer(error) => write!(f, "the server of this benchmark: {error}"),
-            BenchError::TooMuchMemory { needed, available } => write!(
-                f,
-                "no memory: this takes {needed} bytes and {available} are available; \
-                 choose a smaller --frame-size or fewer --connections"
-            ),
-            BenchError::NoMemory { bytes } => write!(
-                f,
-                "no memory for a frame of {bytes} bytes; choose a smaller --frame-size"
-            ),
-            BenchError::TooManyDescriptors { needed, limit } => write!(
-                f,
-                "this takes {needed} open files and the limit is {limit}; \
-                 choose fewer --connections or raise the limit with ulimit -n"
-            ),
-            BenchError::Connect { address, source } => {
-                write!(f, "{source}")?;
-                match source.kind() {
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => write!(
-                        f,
-                        "; start a server there: readinto-echo serve --listen {address}"
-                    ),
-                    _ => Ok(()),
-                }
-            }
-            BenchError::ConnectLate { address, limit } => {
-                write!(
-                    f,
-                    "cannot connect to {address}: no answer within {limit} (see --timeout)"
-                )
-            }
-            BenchError::Exchange {
-                address,
-                connection,
-                frame,
-                frames,
-                trouble,
-            } => write!(
-                f,
-                "{address}, connection {connection}, frame {frame} of {frames}: {trouble}"
-            ),
-            BenchError::Task(error) => error.fmt(f),
-            BenchError::Report(error) => write!(f, "cannot write the report: {error}"),
-        }
-    }
-}
-
-impl Error for BenchError {}

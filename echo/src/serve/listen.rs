@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use nix::sys::stat::Mode;
 use readinto::{Address, BoundListener, Reactor};
 
-use crate::serve_error::ServeError;
-use crate::unix_path::{self, SocketFile};
+use super::error::ServeError;
+use super::unix_path::{self, SocketFile};
 
 /// The listeners of one address, one for each thread of a server.
 #[derive(Debug)]

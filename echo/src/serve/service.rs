@@ -1,25 +1,21 @@
-//! The server: its threads, whom each admits, and how it stops.
+//! What one thread of a server does: whom it admits, and how it stops.
 
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
 use log::Level;
-use readinto::{
-    BoundListener, Builder, JoinHandle, Listener, Shard, Shards, Stats, Stream, TurnLengths,
-};
+use readinto::{BoundListener, JoinHandle, Listener, Shard, Stream};
 
+use super::connection::{Connection, FrameLimits};
+use super::error::ServeError;
+use super::signals::StopRequests;
+use super::throttle::Throttle;
+use super::unix_path::SocketFile;
 use crate::allow::AllowList;
-use crate::connection::{Connection, FrameLimits};
 use crate::limit::Limit;
-use crate::listen::Bound;
-use crate::serve_error::ServeError;
-use crate::signals::StopRequests;
-use crate::throttle::Throttle;
-use crate::unix_path::SocketFile;
 
 /// What a server allows, in each of its threads.
 #[derive(Clone, Debug)]
@@ -30,141 +26,27 @@ pub(crate) struct Limits {
     pub(crate) drain: Limit,
 }
 
-/// A server that runs, until it is asked to stop.
-#[derive(Debug)]
-pub(crate) struct Server {
-    shards: Shards<Result<Drained, ServeError>>,
-    drain: Limit,
-}
-
-impl Server {
-    /// Starts so many threads; each of `bound` has a listener for each of them.
-    pub(crate) fn start(
-        builder: Builder,
-        threads: usize,
-        bound: Vec<Bound>,
-        limits: Limits,
-        stop: Arc<StopRequests>,
-    ) -> Result<Server, ServeError> {
-        let drain = limits.drain;
-        let shards = Shards::start(builder, seeds(bound, threads), move |shard, seed| {
-            let (limits, stop) = (limits.clone(), stop.clone());
-            async move {
-                let served = serve(shard, threads, seed, limits, &stop).await;
-                if served.is_err() {
-                    // One thread less is no service: the others are to end too.
-                    stop.request();
-                }
-                served
-            }
-        })
-        .map_err(ServeError::Reactor)?;
-        Ok(Server { shards, drain })
-    }
-
-    /// Has `known` say what each thread has done so far. One that has ended, or is too
-    /// busy to answer in time, is left as it is there.
-    pub(crate) fn ask(&self, known: &mut Vec<Done>) {
-        let (sender, receiver) = mpsc::channel();
-        let mut threads = 0;
-        for (thread, remote) in self.shards.remotes().enumerate() {
-            threads += 1;
-            let sender = sender.clone();
-            let told = remote.spawn(move |handle| async move {
-                let done = Done {
-                    stats: handle.stats(),
-                    turns: handle.turn_lengths().unwrap_or_default(),
-                };
-                // Nobody waits for it any more if this comes late.
-                let _ = sender.send((thread, done));
-            });
-            if let Err(error) = told {
-                log::debug!("thread {thread} can't be asked: {error}");
-            }
-        }
-        drop(sender);
-        known.resize_with(threads, Done::default);
-        while let Ok((thread, done)) = receiver.recv_timeout(PATIENCE) {
-            known[thread] = done;
-        }
-    }
-
-    /// Waits until it has stopped, and returns how many connections finished by
-    /// themselves after it was asked to. The others are cut.
-    pub(crate) fn join(self) -> Result<usize, ServeError> {
-        let mut all = Drained::default();
-        for ended in self.shards.join() {
-            let drained = ended.map_err(ServeError::Reactor)??;
-            all.finished += drained.finished;
-            all.cut += drained.cut;
-            all.hurried |= drained.hurried;
-        }
-        let Drained {
-            finished,
-            cut,
-            hurried,
-        } = all;
-        match (hurried, cut) {
-            (true, _) => Err(ServeError::Hurried { finished, cut }),
-            (false, 0) => Ok(finished),
-            (false, _) => Err(ServeError::DrainTimeout {
-                limit: self.drain,
-                finished,
-                cut,
-            }),
-        }
-    }
-}
-
-/// What a thread has done so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Done {
-    pub(crate) stats: Stats,
-    /// Of none, unless they are timed.
-    pub(crate) turns: TurnLengths,
-}
-
-impl Done {
-    pub(crate) fn plus(&self, other: &Done) -> Done {
-        Done {
-            stats: self.stats.plus(&other.stats),
-            turns: self.turns.plus(&other.turns),
-        }
-    }
-}
-
 /// What one thread starts with.
 #[derive(Default)]
-struct Seed {
-    listeners: Vec<BoundListener>,
+pub(super) struct Seed {
+    pub(super) listeners: Vec<BoundListener>,
     /// They go with the listeners of the first thread.
-    files: Vec<SocketFile>,
-}
-
-fn seeds(bound: Vec<Bound>, threads: usize) -> Vec<Seed> {
-    let mut seeds: Vec<_> = (0..threads).map(|_| Seed::default()).collect();
-    for bound in bound {
-        for (seed, listener) in seeds.iter_mut().zip(bound.listeners) {
-            seed.listeners.push(listener);
-        }
-        seeds[0].files.extend(bound.file);
-    }
-    seeds
+    pub(super) files: Vec<SocketFile>,
 }
 
 /// What became of the connections that were open when a thread was to stop.
 #[derive(Debug, Default)]
-struct Drained {
-    finished: usize,
-    cut: usize,
+pub(super) struct Drained {
+    pub(super) finished: usize,
+    pub(super) cut: usize,
     /// A second request came first.
-    hurried: bool,
+    pub(super) hurried: bool,
 }
 
 /// Serves until the first request to stop, then drains.
 ///
 /// What is not finished when this returns must be cut, by dropping the reactor.
-async fn serve(
+pub(super) async fn serve(
     shard: Shard,
     threads: usize,
     seed: Seed,
@@ -285,6 +167,3 @@ impl Service {
         }
     }
 }
-
-/// How long a thread may take to say what it has done.
-const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,21 +1,32 @@
 //! The command `serve`: a server until a signal says to stop.
 
-use std::fmt;
-use std::io::{self, Write};
+pub(crate) mod connection;
+pub(crate) mod error;
+pub(crate) mod listen;
+mod output;
+mod reporter;
+pub(crate) mod server;
+pub(crate) mod service;
+pub(crate) mod signals;
+mod throttle;
+pub(crate) mod unix_path;
+
 use std::num::NonZero;
 use std::thread;
 
 use readinto::Reactor;
 
+use self::connection::FrameLimits;
+use self::error::ServeError;
+use self::listen::Bound;
+use self::output::say;
+use self::reporter::Reporter;
+use self::server::Server;
+use self::service::Limits;
+use self::signals::StopRequests;
 use crate::allow::AllowList;
 use crate::cli::ServeOptions;
-use crate::connection::FrameLimits;
-use crate::listen::Bound;
-use crate::reporter::{self, Reporter};
 use crate::resources;
-use crate::serve_error::ServeError;
-use crate::server::{Limits, Server};
-use crate::signals::{self, StopRequests};
 
 /// Serves until a signal says to stop.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
@@ -73,13 +84,5 @@ fn warn_of_crowding(threads: usize) {
     let cores = thread::available_parallelism().map_or(usize::MAX, NonZero::get);
     if threads > cores {
         log::warn!("{threads} threads for {cores} cores will be slower than {cores}");
-    }
-}
-
-/// Prints a line, at once. That nobody reads it is no reason to fail.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-        log::info!("cannot write to standard output: {error}");
     }
 }

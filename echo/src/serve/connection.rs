@@ -13,8 +13,8 @@ use readinto::{
     TimeLimit,
 };
 
+use super::throttle::Throttle;
 use crate::limit::Limit;
-use crate::throttle::Throttle;
 
 /// What a connection allows its peer.
 #[derive(Clone, Debug)]

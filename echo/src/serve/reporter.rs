@@ -8,10 +8,10 @@ use indicatif::{DecimalBytes, HumanCount};
 use readinto::{Stats, TurnLengths};
 use serde_json::{Map, Value};
 
+use super::output::say;
+use super::server::{Done, Server};
+use super::signals::Word;
 use crate::cli::ServeOptions;
-use crate::serve::say;
-use crate::server::{Done, Server};
-use crate::signals::Word;
 
 /// A connection that holds the loop for so long is worth a line in the log.
 pub(crate) const STALL: Duration = Duration::from_millis(10);

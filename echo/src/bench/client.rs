@@ -2,18 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Prefix, Stream};
+use readinto::{Address, FrameReader, FrameWriter, Handle, Prefix, Stream};
 
-use crate::bench::BenchError;
+use super::error::{BenchError, Trouble};
+use super::pattern::{Pattern, Stamp};
 use crate::limit::Limit;
-use crate::pattern::{Difference, Pattern, Stamp};
 
 /// What all connections of a benchmark do.
 #[derive(Debug)]
@@ -195,42 +194,4 @@ async fn both<E>(
         }
     })
     .await
-}
-
-/// What went wrong with one frame.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The server ended the connection between two answers.
-    Closed,
-    /// An answer that nothing was sent for.
-    Unasked,
-    /// An answer of another length than the frame.
-    WrongLength { got: usize, expected: usize },
-    /// An answer with other bytes than the frame.
-    WrongByte(Difference),
-    /// No answer in time.
-    Late(Limit),
-    /// The connection failed.
-    Frame(FrameError),
-}
-
-impl From<FrameError> for Trouble {
-    fn from(error: FrameError) -> Trouble {
-        Trouble::Frame(error)
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Closed => f.write_str("the server closed the connection"),
-            Trouble::Unasked => f.write_str("the server answered before it was asked"),
-            Trouble::WrongLength { got, expected } => {
-                write!(f, "the answer has {got} bytes instead of {expected}")
-            }
-            Trouble::WrongByte(difference) => write!(f, "wrong answer: {difference}"),
-            Trouble::Late(limit) => write!(f, "no answer within {limit}"),
-            Trouble::Frame(error) => error.fmt(f),
-        }
-    }
 }

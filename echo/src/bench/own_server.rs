@@ -6,13 +6,14 @@ use readinto::{Address, Reactor};
 
 use crate::allow::AllowList;
 use crate::cli::BenchOptions;
-use crate::connection::FrameLimits;
 use crate::limit::Limit;
-use crate::listen::Bound;
-use crate::serve_error::ServeError;
-use crate::server::{Limits, Server};
-use crate::signals::StopRequests;
-use crate::unix_path;
+use crate::serve::connection::FrameLimits;
+use crate::serve::error::ServeError;
+use crate::serve::listen::Bound;
+use crate::serve::server::Server;
+use crate::serve::service::Limits;
+use crate::serve::signals::StopRequests;
+use crate::serve::unix_path;
 
 /// A server on a thread of this process.
 pub(crate) struct OwnServer {

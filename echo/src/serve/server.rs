@@ -1,0 +1,129 @@
+//! The server: its threads, from the start to what became of all.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use readinto::{Builder, Shards, Stats, TurnLengths};
+
+use super::error::ServeError;
+use super::listen::Bound;
+use super::service::{self, Drained, Limits, Seed};
+use super::signals::StopRequests;
+use crate::limit::Limit;
+
+/// A server that runs, until it is asked to stop.
+#[derive(Debug)]
+pub(crate) struct Server {
+    shards: Shards<Result<Drained, ServeError>>,
+    drain: Limit,
+}
+
+impl Server {
+    /// Starts so many threads; each of `bound` has a listener for each of them.
+    pub(crate) fn start(
+        builder: Builder,
+        threads: usize,
+        bound: Vec<Bound>,
+        limits: Limits,
+        stop: Arc<StopRequests>,
+    ) -> Result<Server, ServeError> {
+        let drain = limits.drain;
+        let shards = Shards::start(builder, seeds(bound, threads), move |shard, seed| {
+            let (limits, stop) = (limits.clone(), stop.clone());
+            async move {
+                let served = service::serve(shard, threads, seed, limits, &stop).await;
+                if served.is_err() {
+                    // One thread less is no service: the others are to end too.
+                    stop.request();
+                }
+                served
+            }
+        })
+        .map_err(ServeError::Reactor)?;
+        Ok(Server { shards, drain })
+    }
+
+    /// Has `known` say what each thread has done so far. One that has ended, or is too
+    /// busy to answer in time, is left as it is there.
+    pub(crate) fn ask(&self, known: &mut Vec<Done>) {
+        let (sender, receiver) = mpsc::channel();
+        let mut threads = 0;
+        for (thread, remote) in self.shards.remotes().enumerate() {
+            threads += 1;
+            let sender = sender.clone();
+            let told = remote.spawn(move |handle| async move {
+                let done = Done {
+                    stats: handle.stats(),
+                    turns: handle.turn_lengths().unwrap_or_default(),
+                };
+                // Nobody waits for it any more if this comes late.
+                let _ = sender.send((thread, done));
+            });
+            if let Err(error) = told {
+                log::debug!("thread {thread} can't be asked: {error}");
+            }
+        }
+        drop(sender);
+        known.resize_with(threads, Done::default);
+        while let Ok((thread, done)) = receiver.recv_timeout(PATIENCE) {
+            known[thread] = done;
+        }
+    }
+
+    /// Waits until it has stopped, and returns how many connections finished by
+    /// themselves after it was asked to. The others are cut.
+    pub(crate) fn join(self) -> Result<usize, ServeError> {
+        let mut all = Drained::default();
+        for ended in self.shards.join() {
+            let drained = ended.map_err(ServeError::Reactor)??;
+            all.finished += drained.finished;
+            all.cut += drained.cut;
+            all.hurried |= drained.hurried;
+        }
+        let Drained {
+            finished,
+            cut,
+            hurried,
+        } = all;
+        match (hurried, cut) {
+            (true, _) => Err(ServeError::Hurried { finished, cut }),
+            (false, 0) => Ok(finished),
+            (false, _) => Err(ServeError::DrainTimeout {
+                limit: self.drain,
+                finished,
+                cut,
+            }),
+        }
+    }
+}
+
+/// What a thread has done so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) stats: Stats,
+    /// Of none, unless they are timed.
+    pub(crate) turns: TurnLengths,
+}
+
+impl Done {
+    pub(crate) fn plus(&self, other: &Done) -> Done {
+        Done {
+            stats: self.stats.plus(&other.stats),
+            turns: self.turns.plus(&other.turns),
+        }
+    }
+}
+
+fn seeds(bound: Vec<Bound>, threads: usize) -> Vec<Seed> {
+    let mut seeds: Vec<_> = (0..threads).map(|_| Seed::default()).collect();
+    for bound in bound {
+        for (seed, listener) in seeds.iter_mut().zip(bound.listeners) {
+            seed.listeners.push(listener);
+        }
+        seeds[0].files.extend(bound.file);
+    }
+    seeds
+}
+
+/// How long a thread may take to say what it has done.
+const PATIENCE: Duration = Duration::from_secs(1);
