@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use socket2::{Domain, SockRef};
 
+use crate::ends::{Client, Server, SocketOptions};
 use crate::exchange::Exchange;
 use crate::hand_written::{self, Tuning};
 use crate::through_readinto;
@@ -26,15 +25,6 @@ pub(crate) enum Contender {
     /// sockets as the kernel makes them but for TCP_NODELAY: what other
     /// runtimes do
     DefaultSockets,
-}
-
-/// The sending and receiving end that is timed, connected to its server.
-pub(crate) trait Client {
-    /// The options of its socket, before the first byte.
-    fn options(&self) -> io::Result<SocketOptions>;
-
-    /// Sends `frames` frames, one after the other, and reads each answer.
-    fn echo(&mut self, exchange: &mut Exchange, frames: usize) -> io::Result<()>;
 }
 
 /// What one turn has shown.
@@ -132,49 +122,6 @@ fn measure(
             processor: used.as_secs_f64() / (bytes / 1e9),
         },
     })
-}
-
-/// The thread at the other end.
-pub(crate) struct Server(JoinHandle<io::Result<()>>);
-
-impl Server {
-    pub(crate) fn start(
-        run: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> io::Result<Server> {
-        let thread = thread::Builder::new()
-            .name("server".to_owned())
-            .spawn(run)?;
-        Ok(Server(thread))
-    }
-
-    pub(crate) fn join(self) -> io::Result<()> {
-        self.0
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the server panicked")))
-    }
-}
-
-/// What a socket is set to, as the kernel counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SocketOptions {
-    /// `None` for a Unix socket, which has no such option.
-    nodelay: Option<bool>,
-    receive_buffer: usize,
-    send_buffer: usize,
-}
-
-impl SocketOptions {
-    pub(crate) fn of(socket: &SockRef<'_>) -> io::Result<SocketOptions> {
-        let nodelay = match socket.local_addr()?.domain() {
-            Domain::UNIX => None,
-            _ => Some(socket.tcp_nodelay()?),
-        };
-        Ok(SocketOptions {
-            nodelay,
-            receive_buffer: socket.recv_buffer_size()?,
-            send_buffer: socket.send_buffer_size()?,
-        })
-    }
 }
 
 /// What this process has used so far, in the kernel as well.

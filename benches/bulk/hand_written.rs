@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::contender::{self, Server, SocketOptions};
+use crate::ends::{self, Server, SocketOptions};
 use crate::exchange::Exchange;
 use crate::transport::Transport;
 
@@ -119,7 +119,7 @@ impl Client {
     }
 }
 
-impl contender::Client for Client {
+impl ends::Client for Client {
     fn options(&self) -> io::Result<SocketOptions> {
         SocketOptions::of(&SockRef::from(&self.wire.socket))
     }

@@ -11,6 +11,7 @@
 //! are compared in every byte, all others in their first eight.
 
 mod contender;
+mod ends;
 mod exchange;
 mod hand_written;
 mod sweep;
@@ -23,7 +24,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use contender::{Contender, Figures, SocketOptions};
+use contender::{Contender, Figures};
+use ends::SocketOptions;
 use exchange::Exchange;
 use transport::Transport;
 

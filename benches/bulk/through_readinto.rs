@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use readinto::{Address, FrameReader, FrameWriter, Handle, Listener, Prefix, Reactor, Stream};
 
-use crate::contender::{self, Server, SocketOptions};
+use crate::ends::{self, Server, SocketOptions};
 use crate::exchange::Exchange;
 
 /// Starts a server for one connection; returns where it listens.
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-impl contender::Client for Client {
+impl ends::Client for Client {
     fn options(&self) -> io::Result<SocketOptions> {
         SocketOptions::of(&self.frames.get_ref().socket())
     }

@@ -3,15 +3,13 @@
 use std::cell::Cell;
 use std::io;
 use std::io::Read;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use socket2::Socket;
 
-use super::address::Address;
 use super::low_water::LowWater;
+use super::peer::Peer;
 use crate::reactor::{Direction, LIMIT, Registration};
 
 /// The socket that the two halves share.
@@ -171,19 +169,3 @@ const UNIX_UNIT: usize = 64 * 1024;
 /// For how many calls the kernel's word on the length of a segment stands: few,
 /// as that may change, and enough that the question costs nothing.
 const BETWEEN_QUESTIONS: u32 = 16;
-
-/// Who is at the other end, as it was when the connection was made.
-#[derive(Clone, Debug)]
-pub(super) enum Peer {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Peer {
-    pub(super) fn address(&self) -> Address {
-        match self {
-            Peer::Tcp(address) => (*address).into(),
-            Peer::Unix(path) => Address::Unix(path.clone()),
-        }
-    }
-}

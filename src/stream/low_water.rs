@@ -15,9 +15,10 @@
 use std::cell::Cell;
 use std::io;
 
+// One of these macros calls the other by its bare name.
+#[cfg(target_os = "linux")]
+use nix::{setsockopt_impl, sockopt_impl};
 use socket2::Socket;
-
-use super::options;
 
 /// The mark of one socket.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl LowWater {
         if new == old || !self.is_supported.get() {
             return Ok(false);
         }
-        match options::set_receive_low_water(socket, new) {
+        match set_receive_low_water(socket, new) {
             Ok(()) => {
                 self.mark.set(new);
                 Ok(true)
@@ -91,6 +92,33 @@ const MOST: usize = 1024 * 1024;
 
 /// The lowest mark but 1. Less does not save what it costs to set it.
 const LEAST: usize = 64 * 1024;
+
+/// Has a TCP socket reported readable once so many bytes have arrived.
+#[cfg(target_os = "linux")]
+fn set_receive_low_water(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    Ok(nix::sys::socket::setsockopt(
+        socket,
+        ReceiveLowWater,
+        &bytes,
+    )?)
+}
+
+/// Elsewhere nothing has been measured.
+#[cfg(not(target_os = "linux"))]
+fn set_receive_low_water(_: &Socket, _: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+sockopt_impl!(
+    /// How many bytes there must be for a socket to count as readable.
+    ReceiveLowWater,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_RCVLOWAT,
+    libc::c_int
+);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ mod error;
 mod listener;
 mod low_water;
 mod options;
+mod peer;
 mod read_ahead;
 mod read_exact_into;
 mod resolve;
@@ -31,9 +32,10 @@ pub use read_exact_into::ReadExactInto;
 pub use write_all::{Buffers, WriteAll};
 pub(crate) use write_all::{Gather, MAX_HEAD};
 
-use connection::{Connection, Peer};
+use connection::Connection;
 use error::Poison;
 use low_water::LowWater;
+use peer::Peer;
 use read_ahead::ReadAhead;
 
 /// A connected TCP or Unix socket.

@@ -25,8 +25,8 @@ use std::time::Duration;
 use nix::{setsockopt_impl, sockopt_impl};
 use socket2::Socket;
 
-use super::connection::Peer;
 use super::low_water::LowWater;
+use super::peer::Peer;
 
 /// Asked for as `SO_RCVBUF`; the kernel doubles it. 1 to 4 MiB measured alike.
 const SAME_HOST_RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
@@ -94,33 +94,6 @@ sockopt_impl!(
     SetOnly,
     libc::SOL_SOCKET,
     libc::SO_BUSY_POLL,
-    libc::c_int
-);
-
-/// Has a TCP socket reported readable once so many bytes have arrived.
-#[cfg(target_os = "linux")]
-pub(super) fn set_receive_low_water(socket: &Socket, bytes: usize) -> io::Result<()> {
-    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    Ok(nix::sys::socket::setsockopt(
-        socket,
-        ReceiveLowWater,
-        &bytes,
-    )?)
-}
-
-/// Elsewhere nothing has been measured.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn set_receive_low_water(_: &Socket, _: usize) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(target_os = "linux")]
-sockopt_impl!(
-    /// How many bytes there must be for a socket to count as readable.
-    ReceiveLowWater,
-    SetOnly,
-    libc::SOL_SOCKET,
-    libc::SO_RCVLOWAT,
     libc::c_int
 );
 

@@ -11,6 +11,9 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// The exit code of what was asked to end, as a shell has it for ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Becomes ready once this process was asked to end, and stays so.
 #[derive(Clone)]
 pub(crate) struct Interrupt(Receiver<Infallible>);

@@ -8,6 +8,7 @@
 mod attacks;
 mod background;
 mod cli;
+mod conclude;
 mod figures;
 mod generator;
 mod interoperation;

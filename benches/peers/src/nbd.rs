@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, value_parser};
 
 use crate::background::Watch;
+use crate::conclude::conclude;
 use crate::figures::Spread;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours::{self, target_folder};
 use crate::process::{Cores, Failure, Process, Usage};
-use crate::session::conclude;
 use crate::turns::unreadable;
 
 /// How thoroughly.

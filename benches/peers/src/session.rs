@@ -10,11 +10,10 @@ use clap::ValueEnum;
 use crate::background::{Background, Watch};
 use crate::cli::Options;
 use crate::interoperation;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::machine::Machine;
 use crate::prepare::ours::target_folder;
 use crate::prepare::{self, Prepared};
-use crate::process::Failure;
 use crate::progress::{Progress, in_words};
 use crate::report::{self, Report, RowEntry};
 use crate::roster::{self, Row};
@@ -177,23 +176,6 @@ fn publish(report: &Report, output: &Path, options: &Options) -> Result<(), Box<
     Ok(())
 }
 
-/// The end of a session that has printed its figures: what the machine did besides, and
-/// the exit code.
-pub(crate) fn conclude(
-    outcome: Result<(), Failure>,
-    watch: &Watch,
-) -> Result<ExitCode, Box<dyn Error>> {
-    match outcome {
-        Ok(()) => {}
-        Err(Failure::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
-        Err(failure) => return Err(failure.to_string().into()),
-    }
-    if let Some(warning) = watch.read().warning() {
-        println!("\n{warning}");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn print_list() {
     println!("workloads (--only):");
     for workload in Workload::value_variants() {
@@ -210,5 +192,3 @@ fn print_list() {
         );
     }
 }
-
-const INTERRUPTED: u8 = 130;

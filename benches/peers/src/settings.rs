@@ -12,12 +12,12 @@ use std::process::{Command, ExitCode};
 use clap::{Args, value_parser};
 
 use crate::background::Watch;
+use crate::conclude::conclude;
 use crate::figures::Spread;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours;
 use crate::process::{Cores, Failure};
-use crate::session::conclude;
 use crate::site::{Framing, Site, Transport};
 use crate::turns::Done;
 use crate::workloads::served::{Load, Said, Scene};

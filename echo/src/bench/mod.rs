@@ -20,14 +20,15 @@ use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use readinto::{Handle, JoinHandle, Reactor};
 
-use self::client::{Client, Plan};
-use self::error::BenchError;
-use self::own_server::OwnServer;
-use self::pattern::Pattern;
-use self::progress::Progress;
-use self::report::Figures;
 use crate::cli::BenchOptions;
 use crate::resources::{self, Usage};
+
+use client::{Client, Plan};
+use error::BenchError;
+use own_server::OwnServer;
+use pattern::Pattern;
+use progress::Progress;
+use report::Figures;
 
 /// Runs the benchmark, and reports on standard output.
 pub(crate) fn run(options: &BenchOptions) -> Result<(), BenchError> {

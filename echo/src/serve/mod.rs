@@ -16,17 +16,18 @@ use std::thread;
 
 use readinto::Reactor;
 
-use self::connection::FrameLimits;
-use self::error::ServeError;
-use self::listen::Bound;
-use self::output::say;
-use self::reporter::Reporter;
-use self::server::Server;
-use self::service::Limits;
-use self::signals::StopRequests;
 use crate::allow::AllowList;
 use crate::cli::ServeOptions;
 use crate::resources;
+
+use connection::FrameLimits;
+use error::ServeError;
+use listen::Bound;
+use output::say;
+use reporter::Reporter;
+use server::Server;
+use service::Limits;
+use signals::StopRequests;
 
 /// Serves until a signal says to stop.
 pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {

@@ -22,7 +22,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::background::Watch;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::machine::Machine;
 use crate::prepare::ours;
 use crate::process::{Cores, Failure};
@@ -215,7 +215,6 @@ fn update_docs(block: &str) -> Result<(), Box<dyn Error>> {
 
 /// What a turn takes beside its interval, about.
 const BEFORE_AND_AFTER: Duration = Duration::from_millis(500);
-const INTERRUPTED: u8 = 130;
 
 const READINTO_ECHO: &str = "readinto-echo";
 
