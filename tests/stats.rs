@@ -169,8 +169,10 @@ fn sums_and_differences_are_those_of_each_counter() {
     assert_eq!((grown.turns, grown.bytes_in), (5, 7));
     assert_eq!(grown.tasks, 4, "what is held now is not a difference");
     assert_eq!(one.since(&sum).turns, 0, "nothing grows backwards");
-    let fields: Vec<_> = sum.fields().filter(|&(_, value)| value > 0).collect();
-    assert_eq!(fields, [("turns", 10), ("bytes_in", 14), ("tasks", 4)]);
+    let counted: Vec<_> = sum.counters().filter(|&(_, value)| value > 0).collect();
+    assert_eq!(counted, [("turns", 10), ("bytes_in", 14)]);
+    let held: Vec<_> = sum.gauges().filter(|&(_, value)| value > 0).collect();
+    assert_eq!(held, [("tasks", 4)]);
 }
 
 #[test]

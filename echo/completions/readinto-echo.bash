@@ -161,7 +161,7 @@ _readinto-echo() {
             return 0
             ;;
         readinto__echo__serve)
-            opts="-h --listen --allow --mode --prefix --max-frame --max-connections --threads --idle-timeout --frame-timeout --stall-timeout --shortage-timeout --drain-timeout --memory-budget --busy-poll --stats --stats-json --help"
+            opts="-h --listen --allow --mode --prefix --max-frame --max-connections --threads --idle-timeout --frame-timeout --stall-timeout --shortage-timeout --drain-timeout --memory-budget --busy-poll --stats --stats-json --metrics --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -224,6 +224,10 @@ _readinto-echo() {
                     return 0
                     ;;
                 --stats)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -44,6 +44,7 @@ complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l dr
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l memory-budget -d 'The most memory for frames, of all connections together; frames that don\'t fit wait' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l busy-poll -d 'For how long to poll after the last event before going to sleep' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stats -d 'How often to say what is going on; SIGUSR1 asks for it at any time' -r
+complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l metrics -d 'Where to answer GET /metrics with what is going on, for Prometheus' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stats-json -d 'Say it as JSON, an object for each line'
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand bench" -l connect -d 'The server to use; without it, one is started in this process' -r

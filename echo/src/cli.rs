@@ -130,6 +130,10 @@ pub(crate) struct ServeOptions {
     /// Say it as JSON, an object for each line
     #[arg(long)]
     pub(crate) stats_json: bool,
+
+    /// Where to answer GET /metrics with what is going on, for Prometheus
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<Address>,
 }
 
 /// Send frames to an echo server, check every byte that returns, and time it.
@@ -262,6 +266,7 @@ Standard output gets one line `listening on ADDRESS` per listener; port 0 takes 
 SIGTERM or SIGINT: accept no more, answer the frames in flight, say in a line how many connections
 finished, and exit with 0, or with 1 if the drain timeout cut some; a second signal cuts them at
 once. SIGUSR1: say what is going on. SIGHUP is ignored.
+With --metrics a further line says `metrics on ADDRESS`; --allow and --mode hold there as well.
 RUST_LOG=info or debug tells more on standard error.
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage.";
 

@@ -115,7 +115,7 @@ fn an_answer_that_is_not_taken_ends_with_the_stall_timeout() {
 #[test]
 fn out_of_descriptors_the_server_serves_on_and_recovers() {
     let mut command = Command::new("sh");
-    command.args(["-c", r#"ulimit -n 16; exec "$0" "$@""#, BINARY, "serve"]);
+    command.args(["-c", r#"ulimit -n 20; exec "$0" "$@""#, BINARY, "serve"]);
     let mut server = Server::start_command(&mut command, &[]);
     let mut first = server.connect();
     first.echo(b"hello");

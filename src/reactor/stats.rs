@@ -33,7 +33,7 @@ macro_rules! stats {
         /// reactor.block_on(handle.spawn(async {}))?.unwrap();
         /// let stats = handle.stats().since(&before);
         /// assert_eq!((stats.spawned, stats.polls), (1, 1));
-        /// for (name, value) in stats.fields() {
+        /// for (name, value) in stats.counters().chain(stats.gauges()) {
         ///     println!("{name}: {value}");
         /// }
         /// # Ok(())
@@ -98,17 +98,22 @@ macro_rules! stats {
                 }
             }
 
-            /// All of them with their names, for a report in whatever format.
+            /// The counters with their names, for a report in whatever format.
             ///
             /// # Examples
             ///
             /// See [`Stats`].
-            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [
-                    $( (stringify!($counter), self.$counter), )*
-                    $( (stringify!($gauge), self.$gauge), )*
-                ]
-                .into_iter()
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$( (stringify!($counter), self.$counter), )*].into_iter()
+            }
+
+            /// What is held now, with its names; it may fall as well as rise.
+            ///
+            /// # Examples
+            ///
+            /// See [`Stats`].
+            pub fn gauges(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$( (stringify!($gauge), self.$gauge), )*].into_iter()
             }
         }
     };

@@ -44,7 +44,7 @@ impl OwnServer {
         };
         let bound = Bound::bind(&any_port, unix_path::PRIVATE, 1)?;
         let address = bound.address.clone();
-        let (stop, _) = StopRequests::new();
+        let stop = Arc::<StopRequests>::default();
         let builder = Reactor::builder().busy_poll(options.busy_poll);
         let server = Server::start(builder, 1, vec![bound], limits, stop.clone())?;
         Ok(OwnServer {

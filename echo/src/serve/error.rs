@@ -38,16 +38,13 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
             ServeError::Bind(error) => {
-                write!(f, "{error}")?;
-                match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        f.write_str("; stop who listens there, or choose another --listen address")
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        f.write_str("; choose another --listen address, or get the permission")
-                    }
-                    _ => f.write_str("; choose another --listen address"),
-                }
+                write!(f, "{error}; ")?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::AddrInUse => "stop who listens there, or choose",
+                    io::ErrorKind::PermissionDenied => "get the permission, or choose",
+                    _ => "choose",
+                })?;
+                f.write_str(" another address (see --listen, --metrics)")
             }
             ServeError::InTheWay { address, reason } => {
                 write!(f, "cannot listen on {address}: {reason}")

@@ -1,12 +1,16 @@
-//! Where a server listens: binding, socket files, and what it says of them.
+//! Where a server listens: binding, socket files, who is turned away, and what it says
+//! of them.
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use log::Level;
 use nix::sys::stat::Mode;
-use readinto::{Address, BoundListener, Reactor};
+use readinto::{Address, BoundListener, Reactor, Stream};
 
 use super::error::ServeError;
+use super::throttle::Throttle;
 use super::unix_path::{self, SocketFile};
 
 /// The listeners of one address, one for each thread of a server.
@@ -57,19 +61,33 @@ impl Bound {
             file,
         })
     }
+}
 
-    /// Says so if others than this host's can connect.
-    pub(crate) fn warn_of_exposure(&self) {
-        let Address::Tcp { host, .. } = &self.address else {
-            return;
-        };
-        let ip = host.parse::<IpAddr>();
-        if ip.is_ok_and(|ip| !ip.to_canonical().is_loopback()) {
-            log::warn!(
-                "other hosts can connect to {}, and nothing is encrypted or authenticated: \
-                 see --allow",
-                self.address
-            );
-        }
+/// Says so if others than this host's can connect.
+pub(super) fn warn_of_exposure(address: &Address) {
+    let Address::Tcp { host, .. } = address else {
+        return;
+    };
+    let ip = host.parse::<IpAddr>();
+    if ip.is_ok_and(|ip| !ip.to_canonical().is_loopback()) {
+        log::warn!(
+            "other hosts can connect to {address}, and nothing is encrypted or authenticated: \
+             see --allow"
+        );
     }
+}
+
+/// Ends a connection that [`AllowList`](crate::allow::AllowList) does not admit, before a
+/// byte of it is read.
+pub(super) fn refuse(stream: &Stream, throttle: &Throttle) {
+    let peer = stream.peer_address();
+    // A reset, which leaves nothing behind here.
+    if let Err(error) = stream.socket().set_linger(Some(Duration::ZERO)) {
+        log::debug!("cannot reset the connection from {peer}: {error}");
+    }
+    throttle.log(
+        "connections from where --allow does not say",
+        Level::Info,
+        format_args!("refused a connection from {peer} (see --allow)"),
+    );
 }

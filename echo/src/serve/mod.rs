@@ -3,6 +3,8 @@
 pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod listen;
+mod metrics;
+mod observer;
 mod output;
 mod reporter;
 pub(crate) mod server;
@@ -12,7 +14,9 @@ mod throttle;
 pub(crate) mod unix_path;
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use readinto::Reactor;
 
@@ -23,6 +27,8 @@ use crate::resources;
 use connection::FrameLimits;
 use error::ServeError;
 use listen::Bound;
+use metrics::Exporter;
+use observer::Observer;
 use output::say;
 use reporter::Reporter;
 use server::Server;
@@ -38,18 +44,30 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     if let Some(budget) = options.memory_budget {
         builder = builder.memory_budget(budget / threads);
     }
-    if options.stats.duration().is_some() {
-        builder = builder.watch_stalls(reporter::STALL);
+    if options.stats.duration().is_some() || options.metrics.is_some() {
+        builder = builder.watch_stalls(STALL);
     }
+    // Frames are echoed by threads of their own; what is told of them, is told here.
+    let mut reactor = Reactor::new().map_err(ServeError::Reactor)?;
+    let handle = reactor.handle();
+    let allow = AllowList::new(&options.allow);
     let bind = |address| Bound::bind(address, options.mode, threads);
     let bound: Vec<_> = options.listen.iter().map(bind).collect::<Result<_, _>>()?;
+    let exporter = match &options.metrics {
+        Some(address) => {
+            let bound = Bound::bind(address, options.mode, 1)?;
+            Some(Exporter::new(&handle, bound, allow.clone())?)
+        }
+        None => None,
+    };
     // Not before, so that a slow name server can be interrupted.
-    let (stop, words) = StopRequests::new();
-    signals::forward_to(&stop).map_err(ServeError::Signals)?;
+    let stop = Arc::<StopRequests>::default();
+    let asked = signals::forward_to(&stop).map_err(ServeError::Signals)?;
 
-    let allow = AllowList::new(&options.allow);
     if allow.is_empty() {
-        bound.iter().for_each(Bound::warn_of_exposure);
+        let metrics = exporter.iter().map(Exporter::address);
+        let addresses = bound.iter().map(|bound| &bound.address).chain(metrics);
+        addresses.for_each(listen::warn_of_exposure);
     }
     let limits = Limits {
         allow,
@@ -65,17 +83,29 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
         drain: options.drain_timeout,
     };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address.clone()).collect();
-    let server = Server::start(builder, threads, bound, limits, stop)?;
+    let server = Server::start(builder, threads, bound, limits, stop.clone())?;
     for address in addresses {
         say(format_args!("listening on {address}"));
     }
-    Reporter::new(&server, options).report_until_stopped(&words);
+    let observer = Observer::new(&handle, &server);
+    handle.spawn(Reporter::new(observer.clone(), options).run(handle.clone(), asked));
+    if let Some(exporter) = exporter {
+        say(format_args!("metrics on {}", exporter.address()));
+        handle.spawn(exporter.serve(observer));
+    }
+    reactor
+        .block_on(stop.reached(1))
+        .map_err(ServeError::Reactor)?;
+    drop(reactor);
     let finished = server.join()?;
     say(format_args!(
         "stopped: connections finished: {finished}, cut: 0"
     ));
     Ok(())
 }
+
+/// A connection that holds the loop for so long is worth a line in the log.
+const STALL: Duration = Duration::from_millis(10);
 
 /// What a server opens besides its connections, with some to spare.
 const OTHER_DESCRIPTORS: u64 = 64;

@@ -1,69 +1,67 @@
 //! What the server is doing, in a line: now and then, or when somebody asks.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, HumanCount};
-use readinto::{Stats, TurnLengths};
+use readinto::channel::TaskReceiver;
+use readinto::{Handle, Stats, TurnLengths};
 use serde_json::{Map, Value};
 
+use super::observer::Observer;
 use super::output::say;
-use super::server::{Done, Server};
-use super::signals::Word;
 use crate::cli::ServeOptions;
 
-/// A connection that holds the loop for so long is worth a line in the log.
-pub(crate) const STALL: Duration = Duration::from_millis(10);
-
 /// Tells what has happened since it told last.
-pub(crate) struct Reporter<'a> {
-    server: &'a Server,
+pub(crate) struct Reporter {
+    observer: Observer,
     every: Option<Duration>,
     json: bool,
     last: Instant,
     /// What all threads together had done by then.
     before: Stats,
-    /// What each had done when it last said so.
-    known: Vec<Done>,
 }
 
-impl<'a> Reporter<'a> {
-    pub(crate) fn new(server: &'a Server, options: &ServeOptions) -> Reporter<'a> {
+impl Reporter {
+    pub(crate) fn new(observer: Observer, options: &ServeOptions) -> Reporter {
         Reporter {
-            server,
+            observer,
             every: options.stats.duration(),
             json: options.stats_json,
             last: Instant::now(),
             before: Stats::default(),
-            known: Vec::new(),
         }
     }
 
-    /// Reports as often as it was told to, and when asked, until the server is to stop.
-    pub(crate) fn report_until_stopped(&mut self, words: &Receiver<Word>) {
-        let mut next = self.every.map(|every| self.last + every);
+    /// Reports as often as it was told to, and when asked, for as long as somebody can.
+    pub(crate) async fn run(mut self, handle: Handle, mut asked: TaskReceiver<()>) {
+        let mut next = self.next();
         loop {
             let word = match next {
-                Some(next) => words.recv_timeout(next.saturating_duration_since(Instant::now())),
-                None => words.recv().map_err(RecvTimeoutError::from),
+                Some(next) => {
+                    let rest = next.saturating_duration_since(Instant::now());
+                    handle.timeout(rest, asked.recv()).await
+                }
+                None => Ok(asked.recv().await),
             };
             match word {
-                Ok(Word::Report) => self.report(),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.report();
-                    next = self.every.map(|every| self.last + every);
+                Ok(Some(())) => self.report().await,
+                Ok(None) => return,
+                Err(_) => {
+                    self.report().await;
+                    next = self.next();
                 }
-                Ok(Word::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn report(&mut self) {
-        self.server.ask(&mut self.known);
+    fn next(&self) -> Option<Instant> {
+        self.every.map(|every| self.last + every)
+    }
+
+    async fn report(&mut self) {
+        let all = self.observer.ask().await;
         let now = Instant::now();
-        let sum = |sum: Done, done| sum.plus(done);
-        let all = self.known.iter().fold(Done::default(), sum);
         let report = Report {
             elapsed: now - self.last,
             stats: all.stats.since(&self.before),
@@ -90,7 +88,7 @@ impl Report {
         let mut report = Map::new();
         let mut put = |name: &str, value: Value| report.insert(name.to_owned(), value);
         put("seconds", self.elapsed.as_secs_f64().into());
-        for (name, value) in self.stats.fields() {
+        for (name, value) in self.stats.counters().chain(self.stats.gauges()) {
             put(name, value.into());
         }
         if self.turns.count() > 0 {

@@ -1,9 +1,8 @@
 //! The server: its threads, from the start to what became of all.
 
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
 
-use readinto::{Builder, Shards, Stats, TurnLengths};
+use readinto::{Builder, Remote, Shards};
 
 use super::error::ServeError;
 use super::listen::Bound;
@@ -43,31 +42,9 @@ impl Server {
         Ok(Server { shards, drain })
     }
 
-    /// Has `known` say what each thread has done so far. One that has ended, or is too
-    /// busy to answer in time, is left as it is there.
-    pub(crate) fn ask(&self, known: &mut Vec<Done>) {
-        let (sender, receiver) = mpsc::channel();
-        let mut threads = 0;
-        for (thread, remote) in self.shards.remotes().enumerate() {
-            threads += 1;
-            let sender = sender.clone();
-            let told = remote.spawn(move |handle| async move {
-                let done = Done {
-                    stats: handle.stats(),
-                    turns: handle.turn_lengths().unwrap_or_default(),
-                };
-                // Nobody waits for it any more if this comes late.
-                let _ = sender.send((thread, done));
-            });
-            if let Err(error) = told {
-                log::debug!("thread {thread} can't be asked: {error}");
-            }
-        }
-        drop(sender);
-        known.resize_with(threads, Done::default);
-        while let Ok((thread, done)) = receiver.recv_timeout(PATIENCE) {
-            known[thread] = done;
-        }
+    /// The way to each of its threads, in order.
+    pub(crate) fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        self.shards.remotes()
     }
 
     /// Waits until it has stopped, and returns how many connections finished by
@@ -97,23 +74,6 @@ impl Server {
     }
 }
 
-/// What a thread has done so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Done {
-    pub(crate) stats: Stats,
-    /// Of none, unless they are timed.
-    pub(crate) turns: TurnLengths,
-}
-
-impl Done {
-    pub(crate) fn plus(&self, other: &Done) -> Done {
-        Done {
-            stats: self.stats.plus(&other.stats),
-            turns: self.turns.plus(&other.turns),
-        }
-    }
-}
-
 fn seeds(bound: Vec<Bound>, threads: usize) -> Vec<Seed> {
     let mut seeds: Vec<_> = (0..threads).map(|_| Seed::default()).collect();
     for bound in bound {
@@ -124,6 +84,3 @@ fn seeds(bound: Vec<Bound>, threads: usize) -> Vec<Seed> {
     }
     seeds
 }
-
-/// How long a thread may take to say what it has done.
-const PATIENCE: Duration = Duration::from_secs(1);

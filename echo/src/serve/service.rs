@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
-use log::Level;
 use readinto::{BoundListener, JoinHandle, Listener, Shard, Stream};
 
 use super::connection::{Connection, FrameLimits};
 use super::error::ServeError;
+use super::listen;
 use super::signals::StopRequests;
 use super::throttle::Throttle;
 use super::unix_path::SocketFile;
@@ -100,7 +99,7 @@ impl Service {
             self.room().await;
             match listener.accept().await {
                 Ok(stream) if !self.limits.allow.admits(&stream.peer_address()) => {
-                    self.refuse(stream);
+                    listen::refuse(&stream, &self.throttle);
                 }
                 Ok(stream) => {
                     // Another listener may have taken the last place.
@@ -121,20 +120,6 @@ impl Service {
     async fn room(&self) {
         let most = self.limits.max_connections;
         self.shard.drain.fewer_than(most).await;
-    }
-
-    /// Ends a connection before a byte of it is read.
-    fn refuse(&self, stream: Stream) {
-        let peer = stream.peer_address();
-        // A reset, which leaves nothing behind here.
-        if let Err(error) = stream.socket().set_linger(Some(Duration::ZERO)) {
-            log::debug!("cannot reset the connection from {peer}: {error}");
-        }
-        self.throttle.log(
-            "connections from where --allow does not say",
-            Level::Info,
-            format_args!("refused a connection from {peer} (see --allow)"),
-        );
     }
 
     fn admit(&self, stream: Stream) {
