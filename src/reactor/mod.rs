@@ -49,7 +49,7 @@ pub use builder::Builder;
 pub use handle::Handle;
 pub(crate) use handle::Inner;
 pub use join::{JoinError, JoinHandle, Panic};
-pub(crate) use registration::Registration;
+pub(crate) use registration::{Registration, Unregistered};
 pub use remote::{Remote, RemoteSpawnError};
 pub(crate) use scheduled_io::{Direction, ScheduledIo};
 pub use stall::TurnLengths;

@@ -11,6 +11,18 @@ use mio::{Interest, Token};
 use super::Inner;
 use super::scheduled_io::{Direction, ScheduledIo};
 
+/// A source that could not be registered, and why.
+pub(crate) struct Unregistered<S> {
+    pub(crate) source: S,
+    pub(crate) error: io::Error,
+}
+
+impl<S> From<Unregistered<S>> for io::Error {
+    fn from(unregistered: Unregistered<S>) -> io::Error {
+        unregistered.error
+    }
+}
+
 /// Owns `source` and its registration, once and for both directions.
 pub(crate) struct Registration<S: AsFd> {
     inner: Rc<Inner>,
@@ -25,8 +37,14 @@ impl<S: AsFd> Registration<S> {
     /// # Errors
     ///
     /// Those of `epoll_ctl`, and `NotConnected` if the reactor is gone.
-    pub(crate) fn new(inner: &Rc<Inner>, source: S, io: ScheduledIo) -> io::Result<Self> {
-        inner.ensure_open()?;
+    pub(crate) fn new(
+        inner: &Rc<Inner>,
+        source: S,
+        io: ScheduledIo,
+    ) -> Result<Self, Unregistered<S>> {
+        if let Err(error) = inner.ensure_open() {
+            return Err(Unregistered { source, error });
+        }
         let io = Rc::new(io);
         let token = Token(inner.ios.borrow_mut().insert(io.clone()));
         let registered =
@@ -35,7 +53,7 @@ impl<S: AsFd> Registration<S> {
                 .register(&mut SourceFd(&source.as_fd().as_raw_fd()), token, INTEREST);
         if let Err(error) = registered {
             inner.ios.borrow_mut().remove(token.0);
-            return Err(error);
+            return Err(Unregistered { source, error });
         }
         Ok(Registration {
             inner: inner.clone(),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -43,7 +42,7 @@ use super::resolve::resolve_blocking;
 /// For one on each of several threads, see [`Shards`](crate::Shards).
 #[derive(Debug)]
 pub struct BoundListener {
-    socket: Socket,
+    pub(super) socket: Socket,
     address: Address,
 }
 
@@ -60,7 +59,7 @@ impl BoundListener {
     /// See [`BoundListener`].
     pub fn bind(address: &Address) -> io::Result<BoundListener> {
         let bound = match address {
-            Address::Tcp { host, port } => bind_tcp(host, *port),
+            Address::Tcp { host, port } => at_first(host, *port, |at| listen_tcp(at, false)),
             Address::Unix(path) => listen_unix(path),
         };
         bound.map_err(|error| AtAddress::wrap("listen on", address, error))
@@ -87,24 +86,11 @@ impl BoundListener {
     ///
     /// See [`Shards`](crate::Shards).
     pub fn bind_many(address: &Address, count: usize) -> io::Result<Vec<BoundListener>> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let first = BoundListener::bind(address)?;
-        let bound = match (count, first.tcp_address()) {
-            (1, _) => Ok(vec![first]),
-            (_, None) => first.duplicates(count),
-            (_, Some(at)) => {
-                // It has shown that the address is free, and, for port 0, found one.
-                drop(first);
-                let many = (0..count).map(|_| listen_tcp(at, true)).collect();
-                match many {
-                    Err(error) if is_unsupported(&error) => {
-                        listen_tcp(at, false).and_then(|first| first.duplicates(count))
-                    }
-                    many => many,
-                }
-            }
+        let bound = match (count, address) {
+            (0, _) => Ok(Vec::new()),
+            (1, _) => return Ok(vec![BoundListener::bind(address)?]),
+            (_, Address::Unix(path)) => listen_unix(path).and_then(|one| one.duplicates(count)),
+            (_, Address::Tcp { host, port }) => listen_tcp_many(host, *port, count),
         };
         bound.map_err(|error| AtAddress::wrap("listen on", address, error))
     }
@@ -113,14 +99,6 @@ impl BoundListener {
     #[must_use]
     pub fn local_address(&self) -> Address {
         self.address.clone()
-    }
-
-    pub(super) fn into_fd(self) -> OwnedFd {
-        self.socket.into()
-    }
-
-    fn tcp_address(&self) -> Option<SocketAddr> {
-        self.socket.local_addr().ok()?.as_socket()
     }
 
     /// So many of it: one queue, from which whoever comes first takes.
@@ -137,10 +115,11 @@ impl BoundListener {
     }
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<BoundListener> {
+/// What `bind` makes of the first address of a host that it can have.
+fn at_first<T>(host: &str, port: u16, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut last = None;
     for address in resolve_blocking(host, port)? {
-        match listen_tcp(address, false) {
+        match bind(address) {
             Ok(bound) => return Ok(bound),
             Err(error) => last = Some(error),
         }
@@ -148,7 +127,26 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<BoundListener> {
     Err(last.expect("a lookup returns at least one address"))
 }
 
+fn listen_tcp_many(host: &str, port: u16, count: usize) -> io::Result<Vec<BoundListener>> {
+    // Shows that the address is free, and, for port 0, finds one. It does not listen, or
+    // who connects meanwhile would be reset.
+    let free = at_first(host, port, |address| bind_tcp(address, false)?.local_addr())?;
+    let free = free.as_socket().expect("what was bound is a TCP address");
+    let many = (0..count).map(|_| listen_tcp(free, true)).collect();
+    match many {
+        Err(error) if is_unsupported(&error) => listen_tcp(free, false)?.duplicates(count),
+        many => many,
+    }
+}
+
 fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<BoundListener> {
+    let socket = bind_tcp(address, shared)?;
+    socket.listen(BACKLOG)?;
+    let address = Address::from_sock_addr(&socket.local_addr()?)?;
+    Ok(BoundListener { socket, address })
+}
+
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if shared {
@@ -156,9 +154,7 @@ fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<BoundListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let address = Address::from_sock_addr(&socket.local_addr()?)?;
-    Ok(BoundListener { socket, address })
+    Ok(socket)
 }
 
 fn listen_unix(path: &Path) -> io::Result<BoundListener> {

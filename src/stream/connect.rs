@@ -108,7 +108,10 @@ async fn establish(
     let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(address) {
-        Ok(()) => return Registration::new(&handle.inner, socket, ScheduledIo::assumed_ready()),
+        Ok(()) => {
+            let assumed = ScheduledIo::assumed_ready();
+            return Ok(Registration::new(&handle.inner, socket, assumed)?);
+        }
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => return Err(error),
     }

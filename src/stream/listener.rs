@@ -4,24 +4,24 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 
-use mio::net::{TcpListener, UnixListener};
-use socket2::{SockRef, Socket};
+use socket2::{SockAddr, SockRef, Socket};
 
 use super::accept_error::{Shortage, Verdict};
 use super::address::{Address, AtAddress};
 use super::bound_listener::BoundListener;
 use super::{Peer, Stream, options};
-use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep};
+use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep, Unregistered};
 
 /// A listening TCP or Unix socket.
 pub struct Listener {
-    registration: Registration<Acceptor>,
+    registration: Registration<Socket>,
     address: Address,
     accepting: Cell<bool>,
+    /// A connection that there was no room for yet.
+    kept: Cell<Option<(Socket, Peer)>>,
     shortage: Shortage,
 }
 
@@ -108,17 +108,26 @@ impl Listener {
 
     async fn accept_one(&self) -> io::Result<Stream> {
         loop {
-            let (socket, peer) = poll_fn(|context| self.poll_accept(context)).await?;
+            let (socket, peer) = match self.kept.take() {
+                Some(kept) => kept,
+                None => poll_fn(|context| self.poll_accept(context)).await?,
+            };
             let inner = self.registration.inner();
-            match options::connected(&socket, &peer, inner.busy_poll) {
-                Ok(low_water) => {
-                    let registration =
-                        Registration::new(inner, socket, ScheduledIo::assumed_ready())?;
-                    return Ok(Stream::new(registration, peer, low_water));
-                }
+            let low_water = match options::connected(&socket, &peer, inner.busy_poll) {
+                Ok(low_water) => low_water,
                 // Some systems refuse options on a connection that was reset.
-                Err(error) => self.skip(&error),
-            }
+                Err(error) => {
+                    self.skip(&error);
+                    continue;
+                }
+            };
+            return match Registration::new(inner, socket, ScheduledIo::assumed_ready()) {
+                Ok(registration) => Ok(Stream::new(registration, peer, low_water)),
+                Err(Unregistered { source, error }) => {
+                    self.kept.set(Some((source, peer)));
+                    Err(error)
+                }
+            };
         }
     }
 
@@ -157,7 +166,7 @@ impl Listener {
 
     fn poll_accept(&self, context: &Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         self.registration
-            .poll_operation(context, Direction::Read, Acceptor::accept)
+            .poll_operation(context, Direction::Read, accept)
     }
 }
 
@@ -174,16 +183,14 @@ impl BoundListener {
     /// See [`BoundListener`].
     pub fn attach(self, handle: &Handle) -> io::Result<Listener> {
         let address = self.local_address();
-        let acceptor = match address {
-            Address::Unix(_) => Acceptor::Unix(UnixListener::from_std(self.into_fd().into())),
-            Address::Tcp { .. } => Acceptor::Tcp(TcpListener::from_std(self.into_fd().into())),
-        };
-        let registered = Registration::new(&handle.inner, acceptor, ScheduledIo::assumed_ready())
-            .map_err(|error| AtAddress::wrap("listen on", &address, error));
+        let registered =
+            Registration::new(&handle.inner, self.socket, ScheduledIo::assumed_ready())
+                .map_err(|failed| AtAddress::wrap("listen on", &address, failed.error));
         Ok(Listener {
             registration: registered?,
             address,
             accepting: Cell::new(false),
+            kept: Cell::new(None),
             shortage: Shortage::new(),
         })
     }
@@ -218,33 +225,27 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// mio's listeners, for their one system call per connection.
-enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+/// A connection from the kernel's queue, in one system call where there is one for it.
+///
+/// Not by mio's listener: it panics where the peer's own Unix socket has a path that
+/// fills its address, and so has no NUL at its end (BUGS in unix(7)).
+fn accept(listener: &Socket) -> io::Result<(Socket, Peer)> {
+    let (socket, peer) = accept_nonblocking(listener)?;
+    let peer = match peer.as_socket() {
+        Some(peer) => Peer::Tcp(peer),
+        None => Peer::Unix(peer.as_pathname().map(PathBuf::from).unwrap_or_default()),
+    };
+    Ok((socket, peer))
 }
 
-impl Acceptor {
-    fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match self {
-            Acceptor::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                Ok((OwnedFd::from(stream).into(), Peer::Tcp(peer)))
-            }
-            Acceptor::Unix(listener) => {
-                let (stream, peer) = listener.accept()?;
-                let path = peer.as_pathname().map(PathBuf::from).unwrap_or_default();
-                Ok((OwnedFd::from(stream).into(), Peer::Unix(path)))
-            }
-        }
-    }
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
 }
 
-impl AsFd for Acceptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Acceptor::Tcp(listener) => listener.as_fd(),
-            Acceptor::Unix(listener) => listener.as_fd(),
-        }
-    }
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    let (socket, peer) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, peer))
 }

@@ -14,6 +14,11 @@ use super::TempDir;
 /// `workload` is run and nothing is returned. Nothing is returned, either, if
 /// there is no strace or if it may not trace, which is then said.
 pub(crate) fn traced(test: &str, workload: impl FnOnce()) -> Option<Trace> {
+    traced_with(&[], test, workload)
+}
+
+/// As [`traced`], with further options of strace, say for a call that is to fail.
+pub(crate) fn traced_with(options: &[&str], test: &str, workload: impl FnOnce()) -> Option<Trace> {
     if env::var_os(MARK).is_some() {
         workload();
         return None;
@@ -21,7 +26,9 @@ pub(crate) fn traced(test: &str, workload: impl FnOnce()) -> Option<Trace> {
     let folder = TempDir::new();
     let file = folder.path().join("calls");
     let traced = Command::new("strace")
-        .args(["-f", "-qq", "-xx", "-s", LONGEST_LIST, "-e", TRACED, "-o"])
+        .args(["-f", "-qq", "-xx", "-s", LONGEST_LIST, "-e", TRACED])
+        .args(options)
+        .arg("-o")
         .arg(&file)
         .arg(env::current_exe().expect("this program has a path"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -199,5 +206,5 @@ const NOTE: &str = "note: ";
 
 /// All calls that can move bytes, and those of the reactor. A question mark
 /// allows for a machine that does not have the call.
-const TRACED: &str = "trace=getsockopt,setsockopt,sendto,sendmsg,recvfrom,recvmsg,read,write,readv,writev,\
+const TRACED: &str = "trace=listen,getsockopt,setsockopt,sendto,sendmsg,recvfrom,recvmsg,read,write,readv,writev,\
                       ?epoll_wait,epoll_pwait,epoll_ctl";
