@@ -17,7 +17,7 @@ use readinto::{FrameError, FrameReader, FrameWriter, Handle, JoinHandle, Prefix,
 use socket2::Socket;
 use support::turns::{drive, settle};
 use support::{
-    PeerThread, Transport, arrived_on, assert_same, framed, header, pattern, peer_thread,
+    PeerThread, Transport, arrived_on, assert_same, framed, header, pattern, peer_thread, run,
     stream_and_peer, with_budget, yield_now,
 };
 
@@ -221,6 +221,49 @@ fn frames_that_are_begun_and_hold_every_block_stop_nobody() {
         assert_same(&mine, &payload);
         writing.join().await;
         assert_eq!(reader.next().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn who_waited_for_memory_and_then_for_its_peer_is_in_nobodys_way() {
+    with_budget(128 * 1024, async |handle| {
+        let holding = hold_every_block(&handle).await;
+        let (mut first, _peer) = reader_of(&handle, &framed(PREFIX, &pattern(9, 90_000))).await;
+        first.next().await.unwrap().unwrap();
+        // For want of a block it waits for a buffer.
+        let begun = &framed(PREFIX, &pattern(9, 10_000))[..50];
+        let (mut slow, _slow_peer) = reader_of(&handle, begun).await;
+        drop(handle.spawn(async move { slow.next().await.map(|_| ()) }));
+        yield_now().await;
+        assert_eq!(handle.stats().memory_waits, 1);
+        // Now there are blocks, and then there is room for a buffer.
+        for (task, peer) in holding {
+            drop(peer);
+            task.await.unwrap();
+        }
+        drop(first);
+        yield_now().await;
+        let payload = pattern(10, 20_000);
+        let (mut third, _peer) = reader_of(&handle, &framed(PREFIX, &payload)).await;
+        assert_same(third.next().await.unwrap().unwrap(), &payload);
+    });
+}
+
+#[test]
+fn a_claim_to_all_there_could_be_takes_nothing_where_there_is_no_budget() {
+    run(async |handle| {
+        let claim = u64::MAX.to_be_bytes();
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        peer.write_all(&claim).unwrap();
+        let mut greedy = FrameReader::new(stream.split().0, Prefix::U64Be, usize::MAX);
+        drop(handle.spawn(async move { greedy.next().await.map(|_| ()) }));
+        yield_now().await;
+        assert_eq!(handle.stats().memory_lent, u64::MAX);
+        let payload = pattern(11, 20_000);
+        let (mut other, _peer) = reader_of(&handle, &framed(PREFIX, &payload)).await;
+        assert_same(other.next().await.unwrap().unwrap(), &payload);
+        let stats = handle.stats();
+        assert_eq!(stats.plus(&stats).memory_lent, u64::MAX);
     });
 }
 

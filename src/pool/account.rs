@@ -12,8 +12,10 @@ use std::task::{Context, Poll, Waker};
 /// is not overtaken by short ones for ever.
 #[derive(Debug)]
 pub(super) struct Account {
-    limit: usize,
-    used: Cell<usize>,
+    /// Without one, nobody waits.
+    limit: Option<usize>,
+    /// Wider than any single length, so that no claims overflow it.
+    used: Cell<u128>,
     /// Numbers rise: who has the lower one came first.
     queue: RefCell<VecDeque<(u64, Waker)>>,
     next_number: Cell<u64>,
@@ -33,7 +35,7 @@ impl Drop for Ticket {
 }
 
 impl Account {
-    pub(super) fn new(limit: usize) -> Rc<Account> {
+    pub(super) fn new(limit: Option<usize>) -> Rc<Account> {
         Rc::new(Account {
             limit,
             used: Cell::new(0),
@@ -42,12 +44,14 @@ impl Account {
         })
     }
 
+    /// The most that can be taken at once.
     pub(super) fn limit(&self) -> usize {
-        self.limit
+        self.limit.unwrap_or(usize::MAX)
     }
 
+    /// How much is in use; the most that there is a number for, if it is more.
     pub(super) fn used(&self) -> usize {
-        self.used.get()
+        usize::try_from(self.used.get()).unwrap_or(usize::MAX)
     }
 
     /// Whether somebody waits.
@@ -57,10 +61,10 @@ impl Account {
 
     /// Takes `bytes` if they are free.
     fn try_take(&self, bytes: usize) -> bool {
-        let used = self.used.get();
-        let fits = bytes <= self.limit - used;
+        let used = self.used.get() + bytes as u128;
+        let fits = self.limit.is_none_or(|limit| used <= limit as u128);
         if fits {
-            self.used.set(used + bytes);
+            self.used.set(used);
         }
         fits
     }
@@ -85,7 +89,7 @@ impl Account {
 
     /// Returns what was taken.
     pub(super) fn give_back(&self, bytes: usize) {
-        self.used.set(self.used.get() - bytes);
+        self.used.set(self.used.get() - bytes as u128);
         self.wake_first();
     }
 

@@ -21,8 +21,8 @@
 //! for more memory.
 //!
 //! A length is only a claim: if it is a large part of the budget, room is set
-//! aside for it once a whole block of the frame has arrived, and memory is taken
-//! as bytes come in.
+//! aside for it once a whole block of the frame has arrived, if there is a block to
+//! receive that, and memory is taken as bytes come in.
 
 mod account;
 mod blocks;
@@ -64,7 +64,7 @@ impl Pool {
     /// A pool of `budget` bytes, or one without bounds.
     pub(crate) fn new(budget: Option<usize>) -> Rc<Pool> {
         let blocks = budget.map_or(usize::MAX, |budget| budget / 4 / BLOCK);
-        let buffers = budget.map_or(usize::MAX, |budget| budget - budget / 4);
+        let buffers = budget.map(|budget| budget - budget / 4);
         Rc::new(Pool {
             budget,
             blocks: Blocks::new(blocks),
@@ -125,7 +125,7 @@ impl Pool {
 
     /// How much is lent. A buffer counts with the length of its frame.
     pub(crate) fn lent_bytes(&self) -> usize {
-        self.blocks.lent_bytes() + self.buffers.used()
+        self.blocks.lent_bytes().saturating_add(self.buffers.used())
     }
 
     /// How much is kept for those to come.

@@ -94,7 +94,7 @@ macro_rules! stats {
             pub fn plus(&self, other: &Stats) -> Stats {
                 Stats {
                     $( $counter: self.$counter + other.$counter, )*
-                    $( $gauge: self.$gauge + other.$gauge, )*
+                    $( $gauge: self.$gauge.saturating_add(other.$gauge), )*
                 }
             }
 

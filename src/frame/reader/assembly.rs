@@ -198,8 +198,11 @@ impl FrameReader {
             Place::Caller => payload.place = Place::Ahead,
             Place::Ahead | Place::Buffer => {}
         }
+        // Who waits for a buffer goes on to wait: with a place in that queue, nothing is
+        // waited for but memory.
+        let is_queued = self.ticket.is_some();
         let is_short = len <= BLOCK && payload.place == Place::Ahead;
-        if is_short && ready!(self.poll_until_ahead(context, len))? {
+        if is_short && !is_queued && ready!(self.poll_until_ahead(context, len))? {
             self.lent = len;
         } else {
             ready!(self.poll_buffer(context, len))?;
@@ -238,7 +241,7 @@ impl FrameReader {
             if len > longest {
                 return Poll::Ready(Err(FrameError::OverBudget { len, longest }));
             }
-            if pool.wants_proof(len) {
+            if self.ticket.is_none() && pool.wants_proof(len) {
                 ready!(self.poll_until_ahead(context, BLOCK))?;
             }
             let reactor = self.half.reactor();
