@@ -205,8 +205,10 @@ impl<T> TaskReceiver<T> {
 
 impl<T> Drop for TaskReceiver<T> {
     fn drop(&mut self) {
-        // The queue would keep them for as long as a sender lives.
-        self.queue.try_iter().for_each(drop);
+        // The queue would keep them for as long as a sender lives. No more than there are
+        // now: each that leaves may let in another.
+        let count = self.queue.len();
+        self.queue.try_iter().take(count).for_each(drop);
     }
 }
 

@@ -306,11 +306,13 @@ fn a_deadline_of_a_reactor_that_is_gone_has_passed() {
     run(async |handle| {
         let mut reactor = Reactor::new().unwrap();
         let sleeping = handle.spawn(reactor.handle().sleep(hour));
+        let for_ever = handle.spawn(reactor.handle().sleep(Duration::MAX));
         settle(&mut reactor);
         handle.sleep(Duration::from_millis(1)).await;
         assert!(!sleeping.is_finished());
         drop(reactor);
         sleeping.await.unwrap();
+        for_ever.await.unwrap();
     });
 }
 

@@ -44,16 +44,16 @@ impl Watch {
         };
         loop {
             let alarm = match &mut self.alarm {
-                Some(alarm) if alarm.deadline().is_some_and(|rings| rings <= due) => alarm,
+                Some(alarm) if alarm.deadline() <= due => alarm,
                 // None, or one that would ring too late.
-                alarm => alarm.insert(Sleep::until(reactor.clone(), Some(due))),
+                alarm => alarm.insert(Sleep::until(reactor.clone(), due)),
             };
             let rings = alarm.deadline();
             if Pin::new(alarm).poll(context).is_pending() {
                 return Poll::Pending;
             }
             self.alarm = None;
-            if rings == Some(due) {
+            if rings == due {
                 return Poll::Ready(());
             }
         }
@@ -144,7 +144,7 @@ mod tests {
             for mark in 0..1000 {
                 assert!(watch.poll_elapsed(&inner, context, mark, hour).is_pending());
             }
-            Poll::Ready(watch.alarm.as_ref().and_then(Sleep::deadline))
+            Poll::Ready(watch.alarm.as_ref().map(Sleep::deadline))
         });
         let first = reactor.block_on(waits).unwrap();
         assert!(first.is_some_and(|rings| Some(rings) <= watch.due));

@@ -69,7 +69,9 @@ impl StallWatch {
 
     /// The turn has ended.
     pub(super) fn turn_ended(&self) {
-        if let Some((began, last)) = self.turn.take() {
+        if let Some((began, last)) = self.turn.take()
+            && last > began
+        {
             self.turns.borrow_mut().add(last - began);
         }
     }
@@ -122,7 +124,8 @@ impl Default for TurnLengths {
 }
 
 impl TurnLengths {
-    /// How many turns there were.
+    /// How many turns there were in which a task was polled. A poll of the future that
+    /// [`block_on`](super::Reactor::block_on) runs counts as a turn of its own.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -218,6 +221,20 @@ mod tests {
             assert!(bound >= length, "{bound:?} for {length:?}");
             assert!(bound - length <= length / 8, "{bound:?} for {length:?}");
         }
+    }
+
+    #[test]
+    fn a_turn_without_a_poll_does_not_count() {
+        let watch = StallWatch::new(Duration::from_secs(1));
+        watch.turn_begins();
+        watch.turn_ended();
+        assert_eq!(watch.turns().count(), 0);
+        watch.turn_begins();
+        let polled = Instant::now();
+        while Instant::now() == polled {}
+        watch.poll_ended(Origin::of(&()));
+        watch.turn_ended();
+        assert_eq!(watch.turns().count(), 1);
     }
 
     #[test]

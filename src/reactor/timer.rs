@@ -150,18 +150,19 @@ impl Timers {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     inner: Rc<Inner>,
-    /// `None` is later than the clock can say: never.
-    deadline: Option<Instant>,
+    deadline: Instant,
     slot: Option<usize>,
 }
 
 impl Sleep {
     pub(crate) fn new(inner: Rc<Inner>, duration: Duration) -> Sleep {
-        Sleep::until(inner, Instant::now().checked_add(duration))
+        let now = Instant::now();
+        // Beyond what the clock can say is never, or nearly.
+        let deadline = now.checked_add(duration).unwrap_or(now + DECADES);
+        Sleep::until(inner, deadline)
     }
 
-    /// Until that time, or for ever.
-    pub(crate) fn until(inner: Rc<Inner>, deadline: Option<Instant>) -> Sleep {
+    pub(crate) fn until(inner: Rc<Inner>, deadline: Instant) -> Sleep {
         Sleep {
             inner,
             deadline,
@@ -169,7 +170,7 @@ impl Sleep {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 }
@@ -181,13 +182,10 @@ impl Future for Sleep {
         if self.inner.closed.get() {
             return Poll::Ready(());
         }
-        let Some(deadline) = self.deadline else {
-            return Poll::Pending;
-        };
         let waker = context.waker();
         let Some(slot) = self.slot else {
             let waker = waker.clone();
-            let slot = self.inner.timers.borrow_mut().arm(deadline, waker);
+            let slot = self.inner.timers.borrow_mut().arm(self.deadline, waker);
             self.slot = Some(slot);
             return Poll::Pending;
         };
@@ -243,6 +241,9 @@ impl From<Elapsed> for std::io::Error {
         std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
     }
 }
+
+/// Longer than anybody waits, and well within what clocks can say.
+const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 #[cfg(test)]
 mod tests {
