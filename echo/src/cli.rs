@@ -43,15 +43,17 @@ impl Cli {
         A: Into<OsString> + Clone,
     {
         let cli = Cli::try_parse_from(arguments)?;
-        if let Command::Bench(options) = &cli.command
-            && let Err(reason) = options.check()
-        {
+        let (name, checked) = match &cli.command {
+            Command::Serve(options) => ("serve", options.check()),
+            Command::Bench(options) => ("bench", options.check()),
+        };
+        if let Err(reason) = checked {
             let mut command = Cli::command();
             // Tells the subcommand its full name.
             command.build();
             return Err(command
-                .find_subcommand_mut("bench")
-                .expect("bench is a subcommand")
+                .find_subcommand_mut(name)
+                .expect("it is the name of a subcommand")
                 .error(ErrorKind::ValueValidation, reason));
         }
         Ok(cli)
@@ -134,6 +136,20 @@ pub(crate) struct ServeOptions {
     /// Where to answer GET /metrics with what is going on, for Prometheus
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<Address>,
+}
+
+impl ServeOptions {
+    /// Rules that no option can judge by itself.
+    fn check(&self) -> Result<(), String> {
+        let threads = self.threads as usize;
+        match self.memory_budget {
+            Some(budget) if budget / threads < LEAST_BUDGET => Err(format!(
+                "a --memory-budget of {budget} bytes for {threads} threads is less than 128KiB \
+                 for each: choose a larger one or fewer --threads"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Send frames to an echo server, check every byte that returns, and time it.
@@ -233,10 +249,13 @@ const MOST_DIGITS: usize = u64::MAX.ilog10() as usize;
 /// A number of bytes that the library can work with.
 fn memory_budget(text: &str) -> Result<usize, String> {
     match size(text)? {
-        bytes if bytes < 128 * 1024 => Err("a memory budget is at least 128KiB".into()),
+        bytes if bytes < LEAST_BUDGET => Err("a memory budget is at least 128KiB".into()),
         bytes => Ok(bytes),
     }
 }
+
+/// What the library needs at least, of one reactor.
+const LEAST_BUDGET: usize = 128 * 1024;
 
 /// The permissions of a file.
 fn mode(text: &str) -> Result<Mode, String> {

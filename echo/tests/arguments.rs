@@ -6,7 +6,7 @@ use support::run;
 
 #[test]
 fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 27] = [
         (&[], "Usage"),
         (&["serv"], "serve"),
         (&["serve", "--listen", "7000"], "host:port"),
@@ -27,6 +27,10 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         (&["bench", "--busy-poll", "soon"], "50us"),
         (&["serve", "--memory-budget", "much"], "64KiB"),
         (&["serve", "--memory-budget", "100KiB"], "128KiB"),
+        (
+            &["serve", "--memory-budget", "256KiB", "--threads", "4"],
+            "fewer --threads",
+        ),
         (&["bench", "--frames", "0"], "1.."),
         (&["bench", "--connections", "0"], "1.."),
         (&["bench", "--pipeline", "0"], "1.."),

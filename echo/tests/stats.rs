@@ -61,3 +61,11 @@ fn reports_come_by_themselves_until_the_end() {
     let last = finished.stdout.last().unwrap();
     assert!(last.starts_with("stopped: "), "{last}");
 }
+
+#[test]
+fn a_report_that_is_never_due_can_be_asked_for() {
+    let server = Server::start(&["--stats", "300000000000years"]);
+    server.process.signal(Signal::SIGUSR1);
+    assert!(server.process.stdout_line().starts_with("stats: "));
+    server.stop().assert_code(0);
+}

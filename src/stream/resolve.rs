@@ -1,26 +1,30 @@
 //! Host names to addresses, without holding up the reactor.
 //!
 //! The standard library's resolver blocks, for seconds if a name server is
-//! silent, so for a connection it runs on a thread of its own. A host that is
-//! an IP address costs neither thread nor wait.
+//! silent, so for a connection it runs on a thread of its own, and so many of them at
+//! once. A host that is an IP address costs neither thread nor wait.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
 use super::address::Address;
+use crate::waiting::Waiting;
 
 /// All socket addresses of `host`, at least one, in the resolver's order.
 ///
-/// Dropping the future leaves the thread to end on its own, its answer unread.
+/// Waits while [`MOST_LOOKUPS`] others are under way. Dropping the future leaves the
+/// thread to end on its own, its answer unread.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(address) = Address::literal(host, port) {
         return Ok(vec![address]);
     }
-    let answer = ask(host.to_owned(), port)?;
+    let permit = LOOKUPS.permit().await;
+    let answer = ask(host.to_owned(), port, permit)?;
     poll_fn(|context| {
         let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
         match answer.result.take() {
@@ -56,13 +60,14 @@ struct Answer {
     waker: Option<Waker>,
 }
 
-fn ask(host: String, port: u16) -> io::Result<Arc<Mutex<Answer>>> {
+fn ask(host: String, port: u16, permit: Permit) -> io::Result<Arc<Mutex<Answer>>> {
     let answer = Arc::new(Mutex::new(Answer::default()));
     let theirs = answer.clone();
     thread::Builder::new()
         .name("readinto-resolve".to_owned())
         .spawn(move || {
             let result = resolve_blocking(&host, port);
+            drop(permit);
             let mut answer = theirs.lock().unwrap_or_else(PoisonError::into_inner);
             answer.result = Some(result);
             let waker = answer.waker.take();
@@ -72,4 +77,95 @@ fn ask(host: String, port: u16) -> io::Result<Arc<Mutex<Answer>>> {
             }
         })?;
     Ok(answer)
+}
+
+/// The lookups of this process: its threads are what they cost.
+static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(MOST_LOOKUPS));
+
+/// How many are under way, and who waits to begin one.
+struct Lookups {
+    most: usize,
+    running: AtomicUsize,
+    waiting: Waiting,
+}
+
+/// Leave to look a name up; it ends when it is dropped.
+struct Permit(&'static Lookups);
+
+impl Lookups {
+    fn new(most: usize) -> Lookups {
+        Lookups {
+            most,
+            running: AtomicUsize::new(0),
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// Waits until there are fewer than may be.
+    async fn permit(&'static self) -> Permit {
+        let mut place = self.waiting.place();
+        poll_fn(|context| {
+            self.try_permit()
+                .or_else(|| {
+                    place.register(context.waker());
+                    self.try_permit()
+                })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    fn try_permit(&'static self) -> Option<Permit> {
+        let more = |running| (running < self.most).then_some(running + 1);
+        let order = Ordering::AcqRel;
+        let begun = self.running.fetch_update(order, Ordering::Acquire, more);
+        begun.ok().map(|_| Permit(self))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.waiting.wake();
+    }
+}
+
+/// Enough for a burst; a name server that is silent holds each of them for seconds.
+const MOST_LOOKUPS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_lookup_too_many_waits_until_another_ends() {
+        static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(2));
+        let (first, _second) = (LOOKUPS.try_permit().unwrap(), LOOKUPS.try_permit().unwrap());
+        let woken = Arc::<Woken>::default();
+        let waker = woken.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut third = pin!(LOOKUPS.permit());
+        assert!(third.as_mut().poll(&mut context).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        drop(first);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        let Poll::Ready(third) = third.as_mut().poll(&mut context) else {
+            panic!("there is room for it");
+        };
+        assert!(LOOKUPS.try_permit().is_none());
+        drop(third);
+        assert!(LOOKUPS.try_permit().is_some());
+    }
 }

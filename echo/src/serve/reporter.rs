@@ -56,7 +56,7 @@ impl Reporter {
     }
 
     fn next(&self) -> Option<Instant> {
-        self.every.map(|every| self.last + every)
+        self.every.and_then(|every| self.last.checked_add(every))
     }
 
     async fn report(&mut self) {
