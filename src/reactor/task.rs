@@ -122,7 +122,7 @@ impl TaskTable {
         self.runnable.borrow_mut().push_back(id);
     }
 
-    /// Adds the tasks that wakers have named, and counts those to poll.
+    /// Adds the tasks that wakers have named to those that are to be polled.
     pub(crate) fn take_woken(&self, woken: &ReadyReceiver) {
         self.runnable.borrow_mut().extend(woken.drain());
     }
