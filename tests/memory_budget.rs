@@ -309,23 +309,26 @@ fn a_writer_that_finds_no_memory_sends_without() {
 
 #[test]
 fn a_claim_takes_no_room_from_others() {
-    with_budget(8 * MEBIBYTE, async |handle| {
-        let claim = [&header(PREFIX, 6 * MEBIBYTE as u64)[..], b"abc"].concat();
-        let mut claims = Vec::new();
-        for _ in 0..50 {
-            let (mut reader, peer) = reader_of(&handle, &claim).await;
-            let task =
-                handle.spawn(async move { reader.next().await.map(|frame| frame.is_some()) });
-            claims.push((task, peer));
-        }
-        for _ in 0..20 {
-            yield_now().await;
-        }
-        let payload = pattern(7, 6 * MEBIBYTE);
-        let (stream, peer) = stream_and_peer(&handle, Transport::Tcp).await;
-        drop(handle.spawn(echo(stream)));
-        peer_thread(move || ask(peer, &payload)).join().await;
-    });
+    // A few long ones, and many that are a small part of the budget each.
+    for (len, count) in [(6 * MEBIBYTE, 50), (MEBIBYTE / 8, 100)] {
+        with_budget(8 * MEBIBYTE, async |handle| {
+            let claim = [&header(PREFIX, len as u64)[..], b"abc"].concat();
+            let mut claims = Vec::new();
+            for _ in 0..count {
+                let (mut reader, peer) = reader_of(&handle, &claim).await;
+                let task =
+                    handle.spawn(async move { reader.next().await.map(|frame| frame.is_some()) });
+                claims.push((task, peer));
+            }
+            for _ in 0..20 {
+                yield_now().await;
+            }
+            let payload = pattern(7, 6 * MEBIBYTE);
+            let (stream, peer) = stream_and_peer(&handle, Transport::Tcp).await;
+            drop(handle.spawn(echo(stream)));
+            peer_thread(move || ask(peer, &payload)).join().await;
+        });
+    }
 }
 
 #[test]

@@ -20,9 +20,9 @@
 //! once. So who holds a buffer waits for its peer, or for its own task, and never
 //! for more memory.
 //!
-//! A length is only a claim: if it is a large part of the budget, room is set
-//! aside for it once a whole block of the frame has arrived, if there is a block to
-//! receive that, and memory is taken as bytes come in.
+//! A length is only a claim: unless it is short, room is set aside for it once a
+//! whole block of the frame has arrived, if there is a block to receive that, and
+//! memory is taken as bytes come in.
 
 mod account;
 mod blocks;
@@ -108,9 +108,10 @@ impl Pool {
     }
 
     /// Whether a frame of `len` bytes is so long that a block of it must have
-    /// arrived before it is given room: a few claims could take all there is.
+    /// arrived before it is given room: or claims could take all there is.
     pub(crate) fn wants_proof(&self, len: usize) -> bool {
-        self.budget.is_some_and(|budget| len > budget / 64)
+        self.budget
+            .is_some_and(|budget| len > UNPROVEN.min(budget / 64))
     }
 
     /// Whether somebody waits for a buffer.
@@ -163,6 +164,10 @@ impl Pool {
         {}
     }
 }
+
+/// The longest frame, in bytes, that is given room by its prefix alone. The proof costs
+/// a system call, and copies a block.
+const UNPROVEN: usize = 4 * BLOCK;
 
 /// How long memory may lie idle: about twice this. Long enough for the pause
 /// between two frames, short enough that a burst is forgotten.
