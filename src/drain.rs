@@ -13,14 +13,36 @@ use slab::Slab;
 /// - [`begin`](Drain::begin) says that the end has come. A
 ///   [`FrameReader`](crate::FrameReader) that was
 ///   [told of it](crate::FrameReader::drain) still returns the frames that had
-///   arrived by then, also the one that had only begun to; then it ends as if the
-///   peer had ended the stream. So a loop over frames need not know of it.
+///   arrived by then, also the one that had only begun to, and what lies behind it in
+///   the socket when it has come; then it ends as if the peer had ended the stream. So a
+///   loop over frames need not know of it.
 /// - [`finished`](Drain::finished) waits for the last to leave. How long it may
 ///   take is up to who waits: [`Handle::timeout`](crate::Handle::timeout).
 ///
-/// Clones are the same drain. It needs no signals, nor a reactor; a service that
-/// has several reactors has a drain for each, and has it begun by a
-/// [`Remote`](crate::Remote).
+/// Clones are the same drain. It needs no signals, nor a reactor, and stays on its
+/// thread: a service on several has one for each, as [`Shards`](crate::Shards) do. From
+/// another thread, or on a signal, a task begins it that waits for the
+/// [word](crate::channel::to_task):
+///
+/// ```
+/// use std::thread;
+///
+/// use readinto::{Drain, Handle, channel};
+/// use signal_hook::consts::{SIGINT, SIGTERM};
+/// use signal_hook::iterator::Signals;
+///
+/// fn drain_on_a_signal(handle: &Handle, drain: &Drain) -> std::io::Result<()> {
+///     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+///     let (sender, mut signal) = channel::to_task(1);
+///     thread::spawn(move || signals.forever().next().map(|signal| sender.send(signal)));
+///     let drain = drain.clone();
+///     handle.spawn(async move {
+///         signal.recv().await;
+///         drain.begin();
+///     });
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Examples
 ///
@@ -37,17 +59,11 @@ use slab::Slab;
 ///     loop {
 ///         let stream = listener.accept().await?;
 ///         let guard = drain.enter(); // now, not when the task is first polled
-///         let connection = connection(handle.clone(), stream, drain.clone(), guard);
-///         handle.spawn(connection);
+///         handle.spawn(connection(stream, drain.clone(), guard));
 ///     }
 /// }
 ///
-/// async fn connection(
-///     handle: Handle,
-///     stream: Stream,
-///     drain: Drain,
-///     _guard: DrainGuard,
-/// ) -> io::Result<()> {
+/// async fn connection(stream: Stream, drain: Drain, _guard: DrainGuard) -> io::Result<()> {
 ///     let (read, write) = stream.split();
 ///     let mut frames = FrameReader::new(read, Prefix::U32Be, 1 << 20).drain(&drain);
 ///     let mut answers = FrameWriter::new(write, Prefix::U32Be);
@@ -55,10 +71,8 @@ use slab::Slab;
 ///         answers.write(payload).await?;
 ///     }
 ///     if frames.is_drained() {
-///         // The peer may be sending still. A socket that is closed with unread
-///         // bytes resets its connection, and the last answers with it.
-///         answers.into_inner().shutdown_write()?;
-///         let _ = handle.timeout(Duration::from_secs(1), frames.discard_rest()).await;
+///         // The peer may be sending still, and not have read the last answers yet.
+///         frames.linger(answers, Duration::from_secs(1)).await?;
 ///     }
 ///     Ok(())
 /// }

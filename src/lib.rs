@@ -67,6 +67,18 @@
 //! [`Handle::lease`]. [`Builder::memory_budget`] bounds what all connections hold
 //! together; who finds it spent waits.
 //!
+//! | a connection holds | for as long as |
+//! |---|---|
+//! | 1 KiB or so, and its task | it is open |
+//! | 16 KiB to read | a frame has begun, or has been read ahead |
+//! | its length, for a frame above 16 KiB | from its beginning to the next call of its reader |
+//! | 16 KiB to write | frames are [fed](FrameWriter::feed) and not flushed |
+//! | the kernel's buffers, which no budget here counts | bytes are in them |
+//!
+//! The kernel's are its own affair across a network. On the same host the receiving one
+//! is fixed at 2 MiB, and the sending one of a Unix socket at 1 MiB, for speed;
+//! [`Stream::socket`] sets them otherwise.
+//!
 //! # Latency
 //!
 //! An answer leaves at once (`TCP_NODELAY`). Where a thread that has to be woken

@@ -7,12 +7,13 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use readinto::{Drain, FrameReader, FrameWriter, Prefix, Reactor, Stream};
 use support::turns::{complete, settle, turn_now};
 use support::{
-    Transport, arrived_on, assert_same, framed, over_each_transport, pattern, peer_thread,
-    poll_once, reset, run, stream_and_peer, unread,
+    DEADLINE, Transport, arrived_on, assert_same, framed, over_each_transport, pattern,
+    peer_thread, poll_once, reset, run, stream_and_peer, unread,
 };
 
 const MAX: usize = 1 << 20;
@@ -275,24 +276,39 @@ fn an_answer_is_not_lost_to_what_the_peer_still_sends() {
         });
         assert_eq!(frames.next().await.unwrap(), Some(&b"a question"[..]));
         drain.begin();
-        answers.write(b"the answer").await.unwrap();
-        answers.into_inner().shutdown_write().unwrap();
-        frames.discard_rest().await.unwrap();
+        answers.feed(b"the answer").await.unwrap();
+        frames.linger(answers, DEADLINE).await.unwrap();
         assert_same(&busy.join().await, &framed(Prefix::U32Be, b"the answer"));
     });
 }
 
 #[test]
-fn discarding_ends_with_what_the_kernel_says() {
+fn lingering_ends_with_what_the_kernel_says_or_with_its_time() {
     run(async |handle| {
         let (stream, peer) = stream_and_peer(&handle, Transport::Tcp).await;
-        let frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
-        let mut discarding = pin!(frames.discard_rest());
-        assert!(poll_once(&mut discarding).await.is_pending());
+        let (frames, answers) = reader_and_writer(stream);
+        let mut lingering = pin!(frames.linger(answers, DEADLINE));
+        assert!(poll_once(&mut lingering).await.is_pending());
         reset(peer);
-        let error = discarding.await.unwrap_err();
+        let error = lingering.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let (frames, answers) = reader_and_writer(stream);
+        frames
+            .linger(answers, Duration::from_millis(10))
+            .await
+            .unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "its socket is open");
     });
+}
+
+fn reader_and_writer(stream: Stream) -> (FrameReader, FrameWriter) {
+    let (read, write) = stream.split();
+    (
+        FrameReader::new(read, Prefix::U32Be, MAX),
+        FrameWriter::new(write, Prefix::U32Be),
+    )
 }
 
 /// A bug that panics costs its own connection, and no other; nor does anybody wait

@@ -37,7 +37,8 @@ use crate::stream::StreamError;
 #[non_exhaustive]
 pub enum FrameError {
     /// The peer announced a frame above the reader's maximum. Nothing of its
-    /// payload was read; the stream can only be closed.
+    /// payload was read; the stream can only be closed, or
+    /// [lingered on](crate::FrameReader::linger) for the sake of earlier answers.
     TooLarge {
         /// What was announced.
         len: u64,

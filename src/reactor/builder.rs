@@ -73,8 +73,9 @@ impl Builder {
     /// be read by [`next`](crate::FrameReader::next): that is an error. Buffers
     /// that the caller brings don't count, and never wait.
     ///
-    /// A frame takes its room at once and keeps it until the next call of its
-    /// reader, so memory alone makes nobody wait in a circle. A program still can:
+    /// A frame is counted with all of its length once 16 KiB of it have arrived (at
+    /// once, if it has 64 KiB at most) and until the next call of its reader, though
+    /// memory is only taken as bytes come: so memory alone makes nobody wait in a circle. A program still can:
     /// a task that keeps a frame of one reader, or a lease, while it waits for
     /// another needs room for both, and two ends of a connection on one reactor
     /// share its budget. A future of `next` that waits, is kept and is not polled

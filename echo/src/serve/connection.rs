@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 use readinto::{
-    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Handle, Prefix, Shard, Stream,
-    TimeLimit,
+    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Prefix, Shard, Stream, TimeLimit,
 };
 
 use super::throttle::Throttle;
@@ -33,7 +32,6 @@ pub(crate) struct FrameLimits {
 
 /// A connection that is being served.
 pub(crate) struct Connection {
-    handle: Handle,
     number: u64,
     drain: Drain,
     guard: DrainGuard,
@@ -55,7 +53,6 @@ impl Connection {
         let (read, write) = stream.split();
         let drain = shard.drain.clone();
         let connection = Connection {
-            handle: shard.handle.clone(),
             number,
             guard: drain.enter(),
             throttle,
@@ -117,16 +114,11 @@ impl Connection {
         })
     }
 
-    /// Ends our side, and waits until the peer has seen it.
-    ///
-    /// Closing a socket that has unread bytes, or gets some later, resets the
-    /// connection, and answers that are still on their way are lost.
+    /// Gives the peer time to take its last answers.
     async fn linger(self) {
         self.guard.settle();
-        if self.writer.into_inner().shutdown_write().is_ok() {
-            // If it takes longer, the peer has had its chance.
-            let rest = self.reader.discard_rest();
-            let _ = self.handle.timeout(LINGER, rest).await;
+        if let Err(error) = self.reader.linger(self.writer, LINGER).await {
+            log::debug!("connection {} broke off at its end: {error}", self.number);
         }
     }
 

@@ -3,10 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::FrameReader;
 use crate::drain::{Drain, Waiter};
 use crate::frame::error::FrameError;
+use crate::frame::writer::FrameWriter;
+use crate::reactor::Handle;
 
 /// What a reader knows of the drain that it follows.
 #[derive(Debug)]
@@ -50,27 +53,38 @@ impl FrameReader {
         self.draining.as_ref().is_some_and(|draining| draining.over)
     }
 
-    /// Reads and throws away what the peer still sends, until it ends its side.
+    /// Ends a connection so that the peer gets its last answers: sends those that are
+    /// gathered, ends our side, and throws away what still comes, until the peer has
+    /// ended its side or `within` has passed.
     ///
-    /// For a connection that is given up, after
-    /// [`shutdown_write`](crate::WriteHalf::shutdown_write): the peer may not have
-    /// read our last answers, and a socket that is closed with unread bytes resets
-    /// its connection, and them with it. Give it a
-    /// [limit](crate::Handle::timeout): the peer decides how long it takes.
+    /// A socket that is closed with unread bytes, or that gets some later, resets its
+    /// connection, and answers that the peer has not read yet are lost. So this is for
+    /// whoever stops reading first: after a [drain](FrameReader::is_drained), or after
+    /// [`FrameError::TooLarge`](crate::FrameError::TooLarge). nginx calls it a lingering
+    /// close (`lingering_close` in its `ngx_http_core_module`).
     ///
     /// # Errors
     ///
-    /// What the kernel says: that the connection was reset, say.
+    /// What the kernel says: that the connection was reset, say. That the peer takes
+    /// longer than `within` is none.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the reader.
+    /// Dropping it closes the connection.
     ///
     /// # Examples
     ///
     /// See [`Drain`].
-    pub async fn discard_rest(mut self) -> io::Result<()> {
-        poll_fn(|context| self.half.poll_discard(context)).await
+    pub async fn linger(mut self, mut answers: FrameWriter, within: Duration) -> io::Result<()> {
+        let handle = Handle {
+            inner: self.half.reactor().clone(),
+        };
+        let ending = async {
+            answers.flush().await?;
+            answers.into_inner().shutdown_write()?;
+            poll_fn(|context| self.half.poll_discard(context)).await
+        };
+        handle.timeout(within, ending).await.unwrap_or(Ok(()))
     }
 
     /// Sees whether the drain has begun, before a frame is looked for.
