@@ -111,6 +111,7 @@ impl StallWatch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnLengths {
     buckets: Box<[u64; BUCKETS]>,
+    total: Duration,
     longest: Duration,
 }
 
@@ -118,6 +119,7 @@ impl Default for TurnLengths {
     fn default() -> TurnLengths {
         TurnLengths {
             buckets: Box::new([0; BUCKETS]),
+            total: Duration::ZERO,
             longest: Duration::ZERO,
         }
     }
@@ -129,6 +131,33 @@ impl TurnLengths {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// All turns together.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.total
+    }
+
+    /// How many turns were longer than the bound before, and no longer than this one,
+    /// in rising order: eight bounds for each doubling.
+    ///
+    /// # Examples
+    ///
+    /// Those of a cumulative histogram, one for each doubling:
+    ///
+    /// ```
+    /// let turns = readinto::TurnLengths::default();
+    /// let mut sum = 0;
+    /// let cumulative = turns.buckets().map(|(bound, count)| {
+    ///     sum += count;
+    ///     (bound, sum)
+    /// });
+    /// assert_eq!(cumulative.skip(7).step_by(8).count(), 36);
+    /// ```
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let buckets = self.buckets.iter().enumerate();
+        buckets.map(|(bucket, &count)| (upper_bound(bucket), count))
     }
 
     /// The longest turn.
@@ -175,12 +204,30 @@ impl TurnLengths {
         let mut sum = self.clone();
         let buckets = sum.buckets.iter_mut().zip(other.buckets.iter());
         buckets.for_each(|(bucket, count)| *bucket += count);
+        sum.total = sum.total.saturating_add(other.total);
         sum.longest = sum.longest.max(other.longest);
         sum
     }
 
+    /// Those that have come since `earlier`. The longest of them is known to an eighth,
+    /// as a quantile is.
+    ///
+    /// # Examples
+    ///
+    /// As [`Stats::since`](super::Stats::since).
+    #[must_use]
+    pub fn since(&self, earlier: &TurnLengths) -> TurnLengths {
+        let mut rest = self.clone();
+        let buckets = rest.buckets.iter_mut().zip(earlier.buckets.iter());
+        buckets.for_each(|(bucket, count)| *bucket = bucket.saturating_sub(*count));
+        rest.total = rest.total.saturating_sub(earlier.total);
+        rest.longest = rest.quantile(1.0);
+        rest
+    }
+
     fn add(&mut self, length: Duration) {
         self.buckets[bucket(length)] += 1;
+        self.total = self.total.saturating_add(length);
         self.longest = self.longest.max(length);
     }
 }
@@ -259,6 +306,17 @@ mod tests {
             assert!((exact..=exact * 9 / 8).contains(&got), "{share}: {got:?}");
         }
         assert_eq!(turns.count(), 1000);
+        assert_eq!(turns.total(), Duration::from_micros(500_500));
+        let earlier = turns.clone();
+        turns.add(Duration::from_micros(10));
+        let since = turns.since(&earlier);
+        assert_eq!((since.count(), since.total().as_micros()), (1, 10));
+        let longest = since.longest().as_nanos();
+        assert!((10_000..=11_250).contains(&longest), "{longest}");
+        let turns = earlier;
+        let counts: u64 = turns.buckets().map(|(_, count)| count).sum();
+        assert_eq!(counts, 1000);
+        assert!(turns.buckets().is_sorted_by(|one, other| one.0 < other.0));
         let twice = turns.plus(&turns);
         assert_eq!(twice.count(), 2000);
         assert_eq!(twice.quantile(0.5), turns.quantile(0.5));

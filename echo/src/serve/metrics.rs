@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use httparse::{EMPTY_HEADER, Request};
-use readinto::{Address, Drain, Handle, Listener, Stream};
+use readinto::{Address, Drain, Handle, Listener, Stream, TurnLengths};
 
 use super::error::ServeError;
 use super::listen::{self, Bound};
@@ -156,13 +156,25 @@ fn exposition(done: &Done) -> String {
     for (name, value) in done.stats.gauges() {
         put(name, "gauge", &value);
     }
-    for (name, length) in [
-        ("turn_p99_seconds", done.turns.quantile(0.99)),
-        ("turn_longest_seconds", done.turns.longest()),
-    ] {
-        put(name, "gauge", &length.as_secs_f64());
-    }
+    put_turn_lengths(&mut text, &done.turns).expect("a string takes it");
     text
+}
+
+/// A histogram with a bound for each doubling.
+fn put_turn_lengths(text: &mut String, turns: &TurnLengths) -> fmt::Result {
+    let name = "readinto_turn_seconds";
+    writeln!(text, "# TYPE {name} histogram")?;
+    let mut sum = 0;
+    for (index, (bound, count)) in turns.buckets().enumerate() {
+        sum += count;
+        if index % 8 == 7 {
+            let bound = bound.as_secs_f64();
+            writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {sum}")?;
+        }
+    }
+    writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {sum}")?;
+    writeln!(text, "{name}_sum {}", turns.total().as_secs_f64())?;
+    writeln!(text, "{name}_count {sum}")
 }
 
 /// Those beyond it wait: who asks comes every few seconds.

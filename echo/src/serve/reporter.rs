@@ -8,7 +8,7 @@ use readinto::channel::TaskReceiver;
 use readinto::{Handle, Stats, TurnLengths};
 use serde_json::{Map, Value};
 
-use super::observer::Observer;
+use super::observer::{Done, Observer};
 use super::output::say;
 use crate::cli::ServeOptions;
 
@@ -19,7 +19,7 @@ pub(crate) struct Reporter {
     json: bool,
     last: Instant,
     /// What all threads together had done by then.
-    before: Stats,
+    before: Done,
 }
 
 impl Reporter {
@@ -29,7 +29,7 @@ impl Reporter {
             every: options.stats.duration(),
             json: options.stats_json,
             last: Instant::now(),
-            before: Stats::default(),
+            before: Done::default(),
         }
     }
 
@@ -64,10 +64,10 @@ impl Reporter {
         let now = Instant::now();
         let report = Report {
             elapsed: now - self.last,
-            stats: all.stats.since(&self.before),
-            turns: all.turns,
+            stats: all.stats.since(&self.before.stats),
+            turns: all.turns.since(&self.before.turns),
         };
-        (self.last, self.before) = (now, all.stats);
+        (self.last, self.before) = (now, all);
         match self.json {
             true => say(format_args!("{}", report.as_json())),
             false => say(format_args!("{report}")),
@@ -79,7 +79,7 @@ impl Reporter {
 struct Report {
     elapsed: Duration,
     stats: Stats,
-    /// Of all turns so far, if they are timed.
+    /// None, unless they are timed.
     turns: TurnLengths,
 }
 
@@ -128,10 +128,7 @@ impl fmt::Display for Report {
         )?;
         if self.turns.count() > 0 {
             let (p99, longest) = (self.turns.quantile(0.99), self.turns.longest());
-            write!(
-                f,
-                "; turns so far: 99 % within {p99:.0?}, longest {longest:.0?}"
-            )?;
+            write!(f, "; turns: 99 % within {p99:.0?}, longest {longest:.0?}")?;
         }
         Ok(())
     }
