@@ -72,7 +72,7 @@ impl Handle {
     /// sleep of zero lets everything else run that is ready.
     ///
     /// The kernel's poll counts whole milliseconds, so it may take up to 1 ms
-    /// more; a duration beyond what [`Instant`] can hold never ends.
+    /// more; a duration beyond what [`Instant`](std::time::Instant) can hold never ends.
     ///
     /// # Cancel safety
     ///

@@ -167,7 +167,6 @@ impl fmt::Display for AddressError {
 impl Error for AddressError {}
 
 /// An I/O error with the address that it is about.
-#[derive(Debug)]
 pub(crate) struct AtAddress {
     action: &'static str,
     address: Address,
@@ -185,6 +184,13 @@ impl AtAddress {
                 source,
             },
         )
+    }
+}
+
+impl fmt::Debug for AtAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // This is what is seen of it where `main` returns it.
+        write!(f, "{:?}", self.to_string())
     }
 }
 

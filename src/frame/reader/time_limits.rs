@@ -21,7 +21,9 @@ impl FrameReader {
     ///
     /// Without it, or with `None`, a peer that has gone without a word (its cable
     /// was cut, say) keeps its connection for ever. The time is counted while
-    /// somebody waits for the next frame.
+    /// somebody waits for the next frame. One that stops in the middle of a frame is the
+    /// [frame timeout](FrameReader::frame_timeout)'s affair, and one that takes no answers
+    /// the [stall timeout](crate::FrameWriter::stall_timeout)'s: a server has all three.
     ///
     /// No time limit costs a system call or an allocation per frame.
     ///
