@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use readinto::Reactor;
+use readinto::{Builder, Reactor};
 
 use crate::allow::AllowList;
 use crate::cli::ServeOptions;
@@ -40,13 +40,6 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let threads = options.threads as usize;
     warn_of_crowding(threads);
     resources::reserve_descriptors(u64::from(options.max_connections) + OTHER_DESCRIPTORS);
-    let mut builder = Reactor::builder().busy_poll(options.busy_poll);
-    if let Some(budget) = options.memory_budget {
-        builder = builder.memory_budget(budget / threads);
-    }
-    if options.stats.duration().is_some() || options.metrics.is_some() {
-        builder = builder.watch_stalls(STALL);
-    }
     // Frames are echoed by threads of their own; what is told of them, is told here.
     let mut reactor = Reactor::new().map_err(ServeError::Reactor)?;
     let handle = reactor.handle();
@@ -69,21 +62,9 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
         let addresses = bound.iter().map(|bound| &bound.address).chain(metrics);
         addresses.for_each(listen::warn_of_exposure);
     }
-    let limits = Limits {
-        allow,
-        frames: FrameLimits {
-            prefix: options.prefix,
-            max_frame: options.max_frame,
-            idle: options.idle_timeout,
-            frame: options.frame_timeout,
-            stall: options.stall_timeout,
-            shortage: options.shortage_timeout,
-        },
-        max_connections: (options.max_connections as usize).div_ceil(threads),
-        drain: options.drain_timeout,
-    };
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address.clone()).collect();
-    let server = Server::start(builder, threads, bound, limits, stop.clone())?;
+    let (settings, limits) = (settings(options), limits(options, allow));
+    let server = Server::start(settings, threads, bound, limits, stop.clone())?;
     for address in addresses {
         say(format_args!("listening on {address}"));
     }
@@ -102,6 +83,35 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), ServeError> {
         "stopped: connections finished: {finished}, cut: 0"
     ));
     Ok(())
+}
+
+/// Those of each thread's reactor.
+fn settings(options: &ServeOptions) -> Builder {
+    let mut builder = Reactor::builder().busy_poll(options.busy_poll);
+    if let Some(budget) = options.memory_budget {
+        builder = builder.memory_budget(budget / options.threads as usize);
+    }
+    if options.stats.duration().is_some() || options.metrics.is_some() {
+        builder = builder.watch_stalls(STALL);
+    }
+    builder
+}
+
+/// What each thread allows.
+fn limits(options: &ServeOptions, allow: AllowList) -> Limits {
+    Limits {
+        allow,
+        frames: FrameLimits {
+            prefix: options.prefix,
+            max_frame: options.max_frame,
+            idle: options.idle_timeout,
+            frame: options.frame_timeout,
+            stall: options.stall_timeout,
+            shortage: options.shortage_timeout,
+        },
+        max_connections: (options.max_connections as usize).div_ceil(options.threads as usize),
+        drain: options.drain_timeout,
+    }
 }
 
 /// A connection that holds the loop for so long is worth a line in the log.
