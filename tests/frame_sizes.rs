@@ -24,7 +24,7 @@ fn writer(stream: Stream, prefix: Prefix) -> FrameWriter {
 fn frames_from_nothing_to_the_limit_arrive_whole() {
     const LIMIT: usize = 1000;
     over_each_transport(async |handle, transport| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let (here, there) = connected_pair(&handle, transport).await;
             let mut writer = writer(here, prefix);
             let mut reader = reader(there, prefix, LIMIT);
@@ -46,7 +46,7 @@ fn frames_from_nothing_to_the_limit_arrive_whole() {
 #[test]
 fn what_the_writer_sends_is_the_length_and_the_payload() {
     over_each_transport(async |handle, transport| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let (here, mut there) = connected_pair(&handle, transport).await;
             let mut writer = writer(here, prefix);
             let largest = prefix.max_len().min(70_000) as usize;
@@ -65,7 +65,7 @@ fn what_the_writer_sends_is_the_length_and_the_payload() {
 fn a_frame_above_the_limit_is_refused_at_every_call_and_its_payload_not_handed_over() {
     const LIMIT: usize = 1000;
     over_each_transport(async |handle, transport| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let (stream, mut peer) = stream_and_peer(&handle, transport).await;
             peer.write_all(&framed(prefix, &pattern(0, LIMIT + 1)))
                 .unwrap();
@@ -86,7 +86,7 @@ fn a_frame_above_the_limit_is_refused_at_every_call_and_its_payload_not_handed_o
 #[test]
 fn the_longest_length_that_a_prefix_can_announce_is_refused_like_any_other() {
     run(async |handle| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
             peer.write_all(&header(prefix, prefix.max_len())).unwrap();
             let mut reader = reader(stream, prefix, 65_534);

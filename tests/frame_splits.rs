@@ -39,7 +39,7 @@ impl Sent {
         let len = prop_oneof![Just(0), 1..20_usize, 1..5_000_usize, 50_000..200_000_usize];
         (
             select(&Transport::ALL[..]),
-            select(&Prefix::ALL[..]),
+            select(Prefix::ALL),
             vec(len, 1..8),
             vec(any::<Index>(), 0..24),
             vec((any::<Index>(), 0..10_usize), 0..16),

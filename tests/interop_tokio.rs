@@ -26,6 +26,7 @@ fn codec(prefix: Prefix) -> LengthDelimitedCodec {
     match prefix {
         Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => builder.big_endian(),
         Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => builder.little_endian(),
+        _ => unreachable!("{prefix} is new"),
     };
     builder.new_codec()
 }
@@ -108,7 +109,7 @@ async fn ask_theirs(frames: TheirFrames, payloads: Vec<Bytes>) {
 #[test]
 fn their_client_gets_every_frame_back_from_our_server() {
     over_each_transport(async |handle, transport| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let (listener, _folder) = listen(&handle, transport);
             let address = listener.local_address();
             let sent = payloads(prefix);
@@ -145,7 +146,7 @@ async fn ask_ours(handle: &readinto::Handle, stream: Stream, prefix: Prefix) {
 #[test]
 fn our_client_gets_every_frame_back_from_their_server() {
     run(async |handle| {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap().into();
             let server = peer_thread(move || in_tokio(serve_theirs(listener, prefix)));

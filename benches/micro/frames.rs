@@ -20,7 +20,7 @@ fn prefixes(criterion: &mut Criterion) {
     const BURST: u64 = 1000;
     let mut group = criterion.benchmark_group("frame/prefix only");
     group.throughput(Throughput::Elements(BURST));
-    for prefix in Prefix::ALL {
+    for &prefix in Prefix::ALL {
         let (mut reactor, mut ends) = Ends::connected(prefix);
         group.bench_function(prefix.to_string(), |bencher| {
             bencher.iter(|| {

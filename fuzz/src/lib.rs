@@ -247,6 +247,7 @@ pub fn header(prefix: Prefix, len: u64) -> Vec<u8> {
         Prefix::U32Le => (len as u32).to_le_bytes().to_vec(),
         Prefix::U64Be => len.to_be_bytes().to_vec(),
         Prefix::U64Le => len.to_le_bytes().to_vec(),
+        _ => unreachable!("{prefix} is new"),
     }
 }
 

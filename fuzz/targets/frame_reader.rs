@@ -232,6 +232,7 @@ fn value(prefix: Prefix, bytes: &[u8]) -> u64 {
     match prefix {
         Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => bytes.iter().fold(0, append),
         Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => bytes.iter().rev().fold(0, append),
+        _ => unreachable!("{prefix} is new"),
     }
 }
 

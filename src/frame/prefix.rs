@@ -30,6 +30,7 @@ use crate::stream::MAX_HEAD;
 /// # Ok::<(), readinto::PrefixError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Prefix {
     /// Two bytes, most significant first.
     U16Be,
@@ -51,7 +52,7 @@ pub(crate) const MAX_PREFIX: usize = MAX_HEAD;
 
 impl Prefix {
     /// All of them.
-    pub const ALL: [Prefix; 6] = [
+    pub const ALL: &'static [Prefix] = &[
         Prefix::U16Be,
         Prefix::U16Le,
         Prefix::U32Be,
@@ -128,7 +129,8 @@ impl FromStr for Prefix {
 
     fn from_str(text: &str) -> Result<Prefix, PrefixError> {
         Prefix::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|prefix| prefix.name() == text)
             .ok_or_else(|| PrefixError {
                 text: text.to_owned(),
@@ -176,7 +178,7 @@ mod tests {
         #[test]
         fn encoding_is_the_standard_librarys(len: u64, shift in 0_u32..64) {
             let len = len >> shift;
-            for prefix in Prefix::ALL {
+            for &prefix in Prefix::ALL {
                 let encoded = prefix.encode(len);
                 let bytes = encoded.map(|bytes| bytes[..prefix.size()].to_vec());
                 prop_assert_eq!(bytes, naive(prefix, len));
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_name_parses_to_what_it_names() {
-        for prefix in Prefix::ALL {
+        for &prefix in Prefix::ALL {
             assert_eq!(prefix.to_string().parse(), Ok(prefix));
         }
         let error = "u8".parse::<Prefix>().unwrap_err().to_string();

@@ -34,6 +34,7 @@ pub(crate) fn header(prefix: Prefix, len: u64) -> Vec<u8> {
         Prefix::U32Le => (len as u32).to_le_bytes().into(),
         Prefix::U64Be => len.to_be_bytes().into(),
         Prefix::U64Le => len.to_le_bytes().into(),
+        _ => unreachable!("{prefix} is new"),
     }
 }
 
