@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use readinto::{Address, Handle, Listener, Reactor, Stream};
+use readinto::{Address, BoundListener, Handle, Listener, Reactor, Stream};
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::{
     TempDir, Transport, connect_blocking, drop_once, listen, listen_blocking, over_each_transport,
@@ -89,6 +89,37 @@ fn a_path_that_is_no_socket_is_refused() {
         let address = Address::Unix(path);
         let error = Stream::connect(&handle, &address).await.unwrap_err();
         assert_names(&error, ErrorKind::ConnectionRefused, &address);
+    });
+}
+
+/// The kernel binds a socket with an empty path to a name of its own choice, and
+/// takes what stands before a NUL for the whole path.
+#[test]
+fn a_path_that_is_not_the_name_of_the_socket_is_no_address() {
+    run(async |handle| {
+        let folder = TempDir::new();
+        let cut = folder.path().join("socket\0more");
+        for path in ["".into(), cut] {
+            let address = Address::Unix(path);
+            let error = Listener::bind(&handle, &address).unwrap_err();
+            assert_names(&error, ErrorKind::InvalidInput, &address);
+            let error = Stream::connect(&handle, &address).await.unwrap_err();
+            assert_names(&error, ErrorKind::InvalidInput, &address);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let many = BoundListener::bind_many(&Address::Unix("".into()), 2);
+        assert_eq!(many.unwrap_err().kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abstract_name_of_linux_is_an_address() {
+    run(async |handle| {
+        let name = format!("\0readinto \0 {}", std::process::id());
+        let address = Address::Unix(name.into());
+        let listener = Listener::bind(&handle, &address).unwrap();
+        round_trip(&handle, &listener, &address).await;
     });
 }
 

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use socket2::SockAddr;
@@ -38,7 +39,8 @@ pub enum Address {
         /// The port, 0 for any.
         port: u16,
     },
-    /// The path of a Unix socket; empty for a peer that has none.
+    /// The path of a Unix socket; empty for a peer that has none, to which nobody can
+    /// connect.
     Unix(PathBuf),
 }
 
@@ -56,6 +58,25 @@ impl Address {
             io::ErrorKind::Unsupported,
             "neither a TCP nor a Unix socket",
         ))
+    }
+
+    /// A Unix socket's path in the form that the kernel takes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for one that would name no socket, or another than it says:
+    /// Linux binds a socket with an empty path to a name of its own choice, and a
+    /// path ends for the kernel at its first NUL.
+    pub(crate) fn unix_sock_addr(path: &Path) -> io::Result<SockAddr> {
+        let wrong = |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        match path.as_os_str().as_bytes() {
+            [] => wrong("the path is empty"),
+            // An abstract name of Linux begins with a NUL, and may have more.
+            [first, rest @ ..] if *first != 0 && rest.contains(&0) => {
+                wrong("a path can't hold a NUL")
+            }
+            _ => SockAddr::unix(path),
+        }
     }
 
     /// The socket address, if the host is an IP address already.
@@ -89,7 +110,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Unix(path) if path.as_os_str().is_empty() => f.write_str("unix:(unnamed)"),
+            Address::Unix(path) if path.as_os_str().is_empty() => write!(f, "unix:{UNNAMED}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -108,6 +129,7 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => wrong("the path is missing"),
+                UNNAMED => wrong("that stands for a socket without a path"),
                 path if path.contains('\0') => wrong("a path can't hold a NUL"),
                 path if path.len() > MAX_UNIX_PATH => wrong("the path is longer than 107 bytes"),
                 path => Ok(Address::Unix(path.into())),
@@ -143,6 +165,9 @@ impl FromStr for Address {
 fn port_has_sign(text: &str) -> bool {
     text.contains(":+")
 }
+
+/// What stands in the text of a peer's address where it has no path.
+const UNNAMED: &str = "(unnamed)";
 
 /// The room for a path in Linux's `sockaddr_un`, less its final NUL (unix(7)).
 const MAX_UNIX_PATH: usize = 107;
@@ -232,6 +257,7 @@ mod tests {
             ("host:+80", "not a number"),
             ("host:65536", "not a number"),
             ("unix:", "path is missing"),
+            ("unix:(unnamed)", "without a path"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::address::{Address, AtAddress};
 use super::resolve::resolve_blocking;
@@ -52,7 +52,8 @@ impl BoundListener {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there; [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix path that is
+    /// empty, or that holds a NUL.
     ///
     /// # Examples
     ///
@@ -160,7 +161,7 @@ fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 fn listen_unix(path: &Path) -> io::Result<BoundListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    socket.bind(&Address::unix_sock_addr(path)?)?;
     socket.listen(BACKLOG)?;
     let address = Address::Unix(path.to_owned());
     Ok(BoundListener { socket, address })

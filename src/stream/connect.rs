@@ -24,8 +24,10 @@ impl Stream {
     ///
     /// An error that names the address: of the resolver, or of the last
     /// address tried (refused, unreachable, timed out), with its
-    /// [`kind`](io::Error::kind). A connection that comes back is established;
-    /// no error of connecting is left for the first read.
+    /// [`kind`](io::Error::kind);
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix path that is empty,
+    /// or that holds a NUL. A connection that comes back is established; no error
+    /// of connecting is left for the first read.
     ///
     /// # Cancel safety
     ///
@@ -72,7 +74,7 @@ async fn connect_to(handle: &Handle, peer: SocketAddr) -> io::Result<Stream> {
 }
 
 async fn connect_unix(handle: &Handle, path: &Path) -> io::Result<Stream> {
-    let address = SockAddr::unix(path)?;
+    let address = Address::unix_sock_addr(path)?;
     let mut pause = FIRST_PAUSE;
     loop {
         match establish(handle, Domain::UNIX, &address).await {
