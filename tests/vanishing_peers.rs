@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use readinto::{FrameError, FrameReader, FrameWriter, Listener, Prefix, Stream, StreamError};
 use signal_hook::consts::SIGPIPE;
 use socket2::{SockRef, Socket};
@@ -152,16 +153,25 @@ fn the_stream_counts_what_had_come_before_a_reset() {
             }
             drop(is_drained);
             vanish(peer, transport, End::Reset);
-            match reading.await.unwrap() {
-                Err(StreamError::Io {
+            let error = reading.await.unwrap().unwrap_err();
+            match &error {
+                StreamError::Io {
                     moved,
                     wanted,
                     source,
-                }) => {
-                    assert_eq!((moved, wanted), (sent.len(), 10));
+                    ..
+                } => {
+                    assert_eq!((*moved, *wanted), (sent.len(), 10));
                     assert_eq!(source.kind(), ErrorKind::ConnectionReset);
                 }
                 other => panic!("{other:?} instead of a reset"),
+            }
+            // The kernel's own error, unless there is more to say than that.
+            let error = io::Error::from(error);
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            match error.raw_os_error() {
+                Some(number) => assert_eq!((number, sent.len()), (Errno::ECONNRESET as i32, 0)),
+                None => assert!(error.to_string().contains("3 of 10"), "{error}"),
             }
         }
     });

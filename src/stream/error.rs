@@ -8,7 +8,8 @@ use std::io;
 ///
 /// Every variant counts in bytes. It converts into [`io::Error`], for functions
 /// that return one: an end of stream becomes
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and an error of the kernel stays as
+/// it is if nothing had moved.
 ///
 /// # Examples
 ///
@@ -94,10 +95,14 @@ impl Error for StreamError {
 
 impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> io::Error {
-        let kind = match &error {
+        let kind = match error {
+            // As it is, so that the kernel's number is seen: there is nothing to add.
+            StreamError::Io {
+                moved: 0, source, ..
+            } => return source,
+            StreamError::Io { ref source, .. } => source.kind(),
             StreamError::Eof { .. } => io::ErrorKind::UnexpectedEof,
             StreamError::Poisoned { .. } => io::ErrorKind::Other,
-            StreamError::Io { source, .. } => source.kind(),
         };
         io::Error::new(kind, error)
     }
