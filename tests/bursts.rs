@@ -212,7 +212,7 @@ fn a_frame_above_the_limit_is_never_ready() {
         assert!(!reader.is_next_ready());
         let error = reader.next().await.unwrap_err();
         assert!(
-            matches!(error, FrameError::TooLarge { len: 6, max: 5 }),
+            matches!(error, FrameError::TooLarge { len: 6, max: 5, .. }),
             "{error}"
         );
     });
@@ -259,7 +259,8 @@ fn a_half_taken_out_of_the_middle_of_a_frame_is_poisoned_whatever_was_read_ahead
                 error,
                 StreamError::Poisoned {
                     moved: 10,
-                    wanted: 10
+                    wanted: 10,
+                    ..
                 }
             ),
             "{error}"
@@ -280,7 +281,7 @@ fn a_stream_that_ends_behind_a_burst_ends_there() {
             assert_eq!(reader.next().await.unwrap(), Some(&b"first"[..]));
             match (cut, reader.next().await) {
                 (0, Ok(None)) => {}
-                (_, Err(FrameError::Truncated { got, wanted: 4 })) if got == cut => {}
+                (_, Err(FrameError::Truncated { got, wanted: 4, .. })) if got == cut => {}
                 (_, end) => panic!("{end:?} after {cut} bytes"),
             }
         }

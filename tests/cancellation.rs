@@ -47,7 +47,8 @@ fn a_timeout_drops_a_read_and_poisons_it_if_bytes_had_moved() {
             stream.read_exact_into(&mut buf).await,
             Err(StreamError::Poisoned {
                 moved: 3,
-                wanted: 10
+                wanted: 10,
+                ..
             })
         ));
     });

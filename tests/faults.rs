@@ -169,7 +169,7 @@ fn assert_received(
         let bytes: usize = received.iter().map(|frame| 4 + frame.len()).sum();
         assert_eq!(bytes, passed.bytes, "{who} saw a clean end elsewhere");
     }
-    if let Err(FrameError::Truncated { got, wanted }) = end {
+    if let Err(FrameError::Truncated { got, wanted, .. }) = end {
         assert!(
             (1..=*wanted).contains(got) || *got == 0,
             "{who}: {got} of {wanted}"

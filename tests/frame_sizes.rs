@@ -99,7 +99,9 @@ fn the_longest_length_that_a_prefix_can_announce_is_refused_like_any_other() {
 #[track_caller]
 fn assert_too_large(error: FrameError, expected_len: u64, expected_max: usize) {
     match error {
-        FrameError::TooLarge { len, max } => assert_eq!((len, max), (expected_len, expected_max)),
+        FrameError::TooLarge { len, max, .. } => {
+            assert_eq!((len, max), (expected_len, expected_max))
+        }
         other => panic!("{other:?} instead of TooLarge"),
     }
 }
@@ -146,7 +148,10 @@ fn a_payload_that_the_prefix_cannot_hold_is_refused_before_a_byte_leaves() {
                 _ => &parts,
             };
             let error = writer.write(too_much).await.unwrap_err();
-            let FrameError::PrefixOverflow { len, prefix: named } = error else {
+            let FrameError::PrefixOverflow {
+                len, prefix: named, ..
+            } = error
+            else {
                 panic!("{error:?} instead of PrefixOverflow");
             };
             assert_eq!((len, named), (longest + 1, prefix));
@@ -230,7 +235,9 @@ fn a_buffer_of_another_length_is_refused_and_nothing_is_lost() {
 #[track_caller]
 fn assert_wrong_buffer(result: Result<(), FrameError>, buffer_len: usize, payload_len: usize) {
     match result {
-        Err(FrameError::WrongBuffer { buffer, payload }) => {
+        Err(FrameError::WrongBuffer {
+            buffer, payload, ..
+        }) => {
             assert_eq!((buffer, payload), (buffer_len, payload_len));
         }
         other => panic!("{other:?} instead of WrongBuffer"),
@@ -254,7 +261,7 @@ fn a_payload_begun_in_the_callers_buffer_is_finished_there() {
         peer.write_all(&frame[4 + 3..]).unwrap();
         for _ in 0..2 {
             match reader.next().await {
-                Err(FrameError::BegunElsewhere { filled, wanted }) => {
+                Err(FrameError::BegunElsewhere { filled, wanted, .. }) => {
                     assert_eq!((filled, wanted), (3, 10));
                 }
                 other => panic!("{other:?} instead of BegunElsewhere"),
@@ -324,7 +331,7 @@ fn a_claim_beyond_all_memory_is_only_a_claim() {
         drop_once(reader.next(), drained).await;
         drop(peer);
         match reader.next().await {
-            Err(FrameError::Truncated { got, wanted }) => {
+            Err(FrameError::Truncated { got, wanted, .. }) => {
                 assert_eq!((got, wanted as u64), (3, claim));
             }
             other => panic!("{other:?} instead of Truncated"),

@@ -14,7 +14,7 @@ use support::{
 #[track_caller]
 fn assert_end(result: Result<(), StreamError>, expected_filled: usize, expected_wanted: usize) {
     match result {
-        Err(StreamError::Eof { filled, wanted }) => {
+        Err(StreamError::Eof { filled, wanted, .. }) => {
             assert_eq!((filled, wanted), (expected_filled, expected_wanted));
         }
         other => panic!("{other:?} instead of Eof"),
@@ -62,6 +62,7 @@ fn writing_after_shutdown_write_is_a_broken_pipe() {
                 moved,
                 wanted,
                 source,
+                ..
             }) => {
                 assert_eq!((moved, wanted), (0, 8));
                 assert_eq!(source.kind(), ErrorKind::BrokenPipe);

@@ -215,7 +215,8 @@ fn their_frame_above_our_limit_is_too_large() {
             error,
             FrameError::TooLarge {
                 len: 1_001,
-                max: 1_000
+                max: 1_000,
+                ..
             }
         ));
         drop(reader);

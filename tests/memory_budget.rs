@@ -81,7 +81,7 @@ fn a_frame_that_can_never_fit_is_an_error_and_can_be_read_elsewhere() {
         for _ in 0..2 {
             let error = reader.next().await.unwrap_err();
             assert!(
-                matches!(error, FrameError::OverBudget { len: MEBIBYTE, longest: l } if l == longest),
+                matches!(error, FrameError::OverBudget { len: MEBIBYTE, longest: l, .. } if l == longest),
                 "{error}"
             );
         }

@@ -21,7 +21,7 @@ const TOO_MUCH: usize = 64 << 20;
 #[track_caller]
 fn assert_poisoned(result: Result<(), StreamError>, expected_moved: usize, expected_wanted: usize) {
     match result {
-        Err(StreamError::Poisoned { moved, wanted }) => {
+        Err(StreamError::Poisoned { moved, wanted, .. }) => {
             assert_eq!((moved, wanted), (expected_moved, expected_wanted));
         }
         other => panic!("{other:?} instead of Poisoned"),
@@ -102,7 +102,8 @@ fn a_dropped_write_poisons_the_stream_and_says_how_much_left() {
         })
         .await;
 
-        let Err(StreamError::Poisoned { moved, wanted }) = stream.write_all(b"next").await else {
+        let Err(StreamError::Poisoned { moved, wanted, .. }) = stream.write_all(b"next").await
+        else {
             panic!("not poisoned");
         };
         assert_eq!(wanted, TOO_MUCH);
@@ -187,7 +188,7 @@ fn a_read_that_ends_in_the_middle_poisons_as_well() {
         peer.write_all(b"012").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
         match stream.read_exact_into(&mut [0; 10]).await {
-            Err(StreamError::Eof { filled, wanted }) => assert_eq!((filled, wanted), (3, 10)),
+            Err(StreamError::Eof { filled, wanted, .. }) => assert_eq!((filled, wanted), (3, 10)),
             other => panic!("{other:?} instead of Eof"),
         }
         assert_poisoned(stream.read_exact_into(&mut [0; 1]).await, 3, 10);
@@ -201,7 +202,9 @@ fn a_clean_end_does_not_poison() {
         drop(peer);
         for _ in 0..3 {
             match stream.read_exact_into(&mut [0; 10]).await {
-                Err(StreamError::Eof { filled, wanted }) => assert_eq!((filled, wanted), (0, 10)),
+                Err(StreamError::Eof { filled, wanted, .. }) => {
+                    assert_eq!((filled, wanted), (0, 10))
+                }
                 other => panic!("{other:?} instead of Eof"),
             }
         }
@@ -229,6 +232,7 @@ fn a_read_that_a_reset_cuts_poisons_as_well() {
                 moved,
                 wanted,
                 source,
+                ..
             }) => {
                 assert_eq!((moved, wanted), (3, 10));
                 assert_eq!(source.kind(), ErrorKind::ConnectionReset);
@@ -256,6 +260,7 @@ fn a_write_that_the_peer_cuts_poisons_as_well() {
             moved,
             wanted,
             source,
+            ..
         }) = result
         else {
             panic!("{result:?} instead of an error");
@@ -318,6 +323,7 @@ fn a_reader_of_frames_given_up_in_the_middle_leaves_a_poisoned_half() {
                 Err(FrameError::Poisoned {
                     moved: got,
                     wanted: whole,
+                    ..
                 }) => {
                     assert_eq!((got, whole), (moved, wanted));
                 }
@@ -350,7 +356,7 @@ fn a_half_behind_a_frame_that_was_too_large_is_poisoned() {
         peer.write_all(&framed(Prefix::U32Be, b"five5")).unwrap();
         assert!(matches!(
             reader.next().await,
-            Err(FrameError::TooLarge { len: 5, max: 4 })
+            Err(FrameError::TooLarge { len: 5, max: 4, .. })
         ));
         let mut half = reader.into_inner();
         let read = half.read_exact_into(&mut [0; 1]).await;
@@ -381,7 +387,7 @@ fn a_frame_dropped_while_it_is_written_poisons_the_writer() {
             unread(&SockRef::from(&peer), 1) == 1
         })
         .await;
-        let Err(FrameError::Poisoned { moved, wanted }) = writer.write(b"next").await else {
+        let Err(FrameError::Poisoned { moved, wanted, .. }) = writer.write(b"next").await else {
             panic!("not poisoned");
         };
         assert_eq!(wanted, 4 + TOO_MUCH);

@@ -55,7 +55,8 @@ fn reads_of_all_lengths_get_what_was_sent() {
                 end,
                 StreamError::Eof {
                     filled: 0,
-                    wanted: 4
+                    wanted: 4,
+                    ..
                 }
             ),
             "{end}"
@@ -88,7 +89,8 @@ fn what_is_buffered_is_what_arrived_and_was_not_asked_for() {
                 error,
                 StreamError::Eof {
                     filled: 15,
-                    wanted: 20
+                    wanted: 20,
+                    ..
                 }
             ),
             "{error}"
@@ -114,7 +116,8 @@ fn a_dropped_read_loses_nothing_unless_it_had_begun() {
                 error,
                 StreamError::Poisoned {
                     moved: 10,
-                    wanted: 28
+                    wanted: 28,
+                    ..
                 }
             ),
             "{error}"

@@ -100,7 +100,7 @@ fn in_the_middle_of_a_frame_a_fin_and_a_reset_are_different_errors() {
         for (sent, expected) in cases {
             let next = next_after(&handle, transport, &frame[..sent], End::Fin).await;
             match next {
-                Err(FrameError::Truncated { got, wanted }) => {
+                Err(FrameError::Truncated { got, wanted, .. }) => {
                     assert_eq!((got, wanted), expected, "after {sent} bytes");
                 }
                 other => panic!("{other:?} instead of Truncated"),
@@ -128,7 +128,7 @@ fn a_payload_on_its_way_into_the_callers_buffer_is_cut_with_the_same_errors() {
             drop(is_drained);
             vanish(peer, transport, end);
             match (end, reading.await.unwrap()) {
-                (End::Fin, Err(FrameError::Truncated { got, wanted })) => {
+                (End::Fin, Err(FrameError::Truncated { got, wanted, .. })) => {
                     assert_eq!((got, wanted), (3, 10));
                 }
                 (End::Reset, result) => assert_reset(result),
@@ -199,7 +199,7 @@ fn a_peer_that_vanishes_while_we_write_ends_the_write() {
             other => panic!("{other:?} instead of an error"),
         }
         match second {
-            Err(FrameError::Poisoned { moved, wanted }) => {
+            Err(FrameError::Poisoned { moved, wanted, .. }) => {
                 assert_eq!(wanted, PREFIX.size() + LEN);
                 assert!(0 < moved && moved < wanted, "{moved}");
             }

@@ -334,11 +334,11 @@ impl Case<'_> {
                 self.frame_ended();
             }
             (Poll::Ready(Ok(None)), Expected::End) => {}
-            (Poll::Ready(Err(FrameError::OverBudget { len, longest })), _) => {
+            (Poll::Ready(Err(FrameError::OverBudget { len, longest, .. })), _) => {
                 assert!(self.is_bounded && len > LONGEST && longest == LONGEST);
                 assert_eq!(self.wire.len().ok(), Some(len));
             }
-            (Poll::Ready(Err(FrameError::BegunElsewhere { filled, wanted })), _) => {
+            (Poll::Ready(Err(FrameError::BegunElsewhere { filled, wanted, .. })), _) => {
                 let mine = self.mine.as_ref().expect("it was begun");
                 assert_eq!(wanted, mine.len());
                 assert!(0 < filled && filled <= wanted);
@@ -380,7 +380,7 @@ impl Case<'_> {
         let mut wrong = [0; 2];
         let wrong = self.reader.read_payload_into(&mut wrong[..other]);
         match self.lab.attempt(1, wrong) {
-            Poll::Ready(Err(FrameError::WrongBuffer { buffer, payload })) => {
+            Poll::Ready(Err(FrameError::WrongBuffer { buffer, payload, .. })) => {
                 assert_eq!((buffer, payload), (other, due));
             }
             outcome => panic!("{outcome:?} with a wrong buffer"),
@@ -427,11 +427,11 @@ impl Case<'_> {
 #[track_caller]
 fn assert_error(error: &FrameError, expected: &Expected<'_>, limit: usize) {
     let is_right = match (error, expected) {
-        (FrameError::TooLarge { len, max }, Expected::TooLarge(announced)) => {
+        (FrameError::TooLarge { len, max, .. }, Expected::TooLarge(announced)) => {
             len == announced && *max == limit
         }
         (
-            FrameError::Truncated { got, wanted },
+            FrameError::Truncated { got, wanted, .. },
             Expected::Truncated {
                 got: there,
                 wanted: whole,

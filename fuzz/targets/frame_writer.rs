@@ -183,7 +183,7 @@ impl Case<'_> {
         }
         if len as u64 > self.prefix.max_len() {
             match outcome {
-                Poll::Ready(Err(FrameError::PrefixOverflow { len: named, prefix })) => {
+                Poll::Ready(Err(FrameError::PrefixOverflow { len: named, prefix, .. })) => {
                     assert_eq!((named, prefix), (len as u64, self.prefix));
                 }
                 outcome => panic!("{outcome:?} for {len} bytes behind {}", self.prefix),
@@ -206,7 +206,7 @@ impl Case<'_> {
     /// Whether an operation, which was polled, has succeeded.
     fn is_done(&mut self, outcome: Poll<Result<(), FrameError>>) -> bool {
         match outcome {
-            Poll::Ready(Err(FrameError::Poisoned { moved, wanted })) => {
+            Poll::Ready(Err(FrameError::Poisoned { moved, wanted, .. })) => {
                 assert_eq!(wanted, self.given_up.len());
                 assert!(0 < moved && moved < wanted, "{moved} of {wanted}");
                 let poison = *self.poison.get_or_insert((moved, wanted));
@@ -256,7 +256,7 @@ impl Case<'_> {
                 end
             }
             // A frame was begun, or what was fed.
-            Poll::Ready(Err(StreamError::Poisoned { moved, wanted })) => {
+            Poll::Ready(Err(StreamError::Poisoned { moved, wanted, .. })) => {
                 assert!(0 < moved && moved < wanted, "{moved} of {wanted}");
                 match peer.received.len().checked_sub(self.taken.len()) {
                     Some(_) => self.taken.len() + moved,

@@ -24,7 +24,7 @@ use crate::stream::StreamError;
 ///         match frames.next().await {
 ///             Ok(Some(_)) => count += 1,
 ///             Ok(None) => return Ok(count),
-///             Err(FrameError::TooLarge { len, max }) => {
+///             Err(FrameError::TooLarge { len, max, .. }) => {
 ///                 eprintln!("a peer announced {len} bytes, {max} are allowed");
 ///                 return Ok(count);
 ///             }
@@ -39,6 +39,7 @@ pub enum FrameError {
     /// The peer announced a frame above the reader's maximum. Nothing of its
     /// payload was read; the stream can only be closed, or
     /// [lingered on](crate::FrameReader::linger) for the sake of earlier answers.
+    #[non_exhaustive]
     TooLarge {
         /// What was announced.
         len: u64,
@@ -47,6 +48,7 @@ pub enum FrameError {
     },
     /// The prefix has no room for the length of this payload. Nothing was
     /// sent; shorter frames can follow.
+    #[non_exhaustive]
     PrefixOverflow {
         /// The length of the payload.
         len: u64,
@@ -54,6 +56,7 @@ pub enum FrameError {
         prefix: Prefix,
     },
     /// The peer ended its side inside of a frame.
+    #[non_exhaustive]
     Truncated {
         /// How many bytes of the prefix, or of the payload, had come.
         got: usize,
@@ -62,6 +65,7 @@ pub enum FrameError {
     },
     /// The caller's buffer does not have the payload's length. Nothing was
     /// read into it, and nothing is lost.
+    #[non_exhaustive]
     WrongBuffer {
         /// The length of the buffer.
         buffer: usize,
@@ -72,6 +76,7 @@ pub enum FrameError {
     /// there, by another [`read_payload_into`].
     ///
     /// [`read_payload_into`]: super::FrameReader::read_payload_into
+    #[non_exhaustive]
     BegunElsewhere {
         /// How many bytes are in that buffer.
         filled: usize,
@@ -83,6 +88,7 @@ pub enum FrameError {
     /// lost: [`read_payload_into`] can still read it.
     ///
     /// [`read_payload_into`]: super::FrameReader::read_payload_into
+    #[non_exhaustive]
     OverBudget {
         /// The length of the payload.
         len: usize,
@@ -94,6 +100,7 @@ pub enum FrameError {
     /// A reader has lost nothing, and can go on: with what is left of a frame's
     /// timeout, which is nothing, or with another whole time of the other limits.
     /// So can a flush; a write that had begun has poisoned the stream.
+    #[non_exhaustive]
     TimedOut {
         /// Which limit it was.
         limit: TimeLimit,
@@ -104,12 +111,14 @@ pub enum FrameError {
         moved: usize,
     },
     /// There is no memory for a payload of this length.
+    #[non_exhaustive]
     OutOfMemory {
         /// The length of the payload.
         len: usize,
     },
     /// An earlier operation of the stream stopped half-way; see
     /// [`StreamError::Poisoned`].
+    #[non_exhaustive]
     Poisoned {
         /// How many bytes it moved.
         moved: usize,
@@ -234,13 +243,8 @@ impl From<StreamError> for FrameError {
 
 impl From<FrameError> for io::Error {
     fn from(error: FrameError) -> io::Error {
-        let kind = match &error {
-            FrameError::Io(_) => {
-                let FrameError::Io(error) = error else {
-                    unreachable!()
-                };
-                return error;
-            }
+        let kind = match error {
+            FrameError::Io(error) => return error,
             FrameError::TooLarge { .. } => io::ErrorKind::InvalidData,
             FrameError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             FrameError::OutOfMemory { .. } | FrameError::OverBudget { .. } => {

@@ -32,6 +32,7 @@ pub enum StreamError {
     /// The peer ended its side before the buffer was full.
     ///
     /// With `filled` at 0 it ended cleanly, as far as this read can tell.
+    #[non_exhaustive]
     Eof {
         /// How many bytes were put into the buffer.
         filled: usize,
@@ -41,6 +42,7 @@ pub enum StreamError {
     /// An earlier operation in this direction stopped half-way, because its
     /// future was dropped or because it failed; nothing that follows on this
     /// stream would make sense.
+    #[non_exhaustive]
     Poisoned {
         /// How many bytes the earlier operation moved.
         moved: usize,
@@ -48,6 +50,7 @@ pub enum StreamError {
         wanted: usize,
     },
     /// The system call failed.
+    #[non_exhaustive]
     Io {
         /// How many bytes were moved before.
         moved: usize,

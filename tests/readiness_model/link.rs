@@ -425,7 +425,7 @@ fn is_tcp_starved() -> bool {
 fn poison(result: Result<(), StreamError>) -> Option<(usize, usize)> {
     match result {
         Ok(()) => None,
-        Err(StreamError::Poisoned { moved, wanted }) => Some((moved, wanted)),
+        Err(StreamError::Poisoned { moved, wanted, .. }) => Some((moved, wanted)),
         Err(error) => panic!("an operation of no bytes has failed: {error}"),
     }
 }

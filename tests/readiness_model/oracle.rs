@@ -118,17 +118,20 @@ impl Incoming {
         assert_eq!(buf.len(), wanted);
         let seen = match *result {
             Ok(()) => Expected::Filled,
-            Err(StreamError::Eof { filled, wanted: of }) if of == wanted => {
-                Expected::Eof { filled }
-            }
+            Err(StreamError::Eof {
+                filled, wanted: of, ..
+            }) if of == wanted => Expected::Eof { filled },
             Err(StreamError::Io {
                 moved,
                 wanted: of,
                 ref source,
+                ..
             }) if of == wanted && source.kind() == ErrorKind::ConnectionReset => {
                 Expected::Reset { moved }
             }
-            Err(StreamError::Poisoned { moved, wanted }) => Expected::Poisoned { moved, wanted },
+            Err(StreamError::Poisoned { moved, wanted, .. }) => {
+                Expected::Poisoned { moved, wanted }
+            }
             ref other => panic!("a read of {wanted} has ended with {other:?}: {self:?}"),
         };
         assert_eq!(Some(&seen), self.expected(wanted).as_ref(), "{self:?}");
@@ -235,7 +238,7 @@ impl Outgoing {
     pub(crate) fn finished(&mut self, (_, result): &Outcome) {
         let Writing { wanted, is_late } = self.writing.take().expect("a write has begun");
         let moved = match *result {
-            Err(StreamError::Poisoned { moved, wanted }) => {
+            Err(StreamError::Poisoned { moved, wanted, .. }) => {
                 assert_eq!(Some((moved, wanted)), self.poison, "{self:?}");
                 return;
             }
@@ -249,6 +252,7 @@ impl Outgoing {
                 moved,
                 wanted: of,
                 ref source,
+                ..
             }) => {
                 let kind = source.kind();
                 let expected = match kind {
