@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 
 use futures_util::future::try_join;
-use readinto::{Address, FrameError, FrameReader, FrameWriter, Handle, Listener};
+use readinto::{Address, FrameReader, FrameWriter, Handle, Listener};
 use readinto::{Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 
 /// The longest frame that is passed on.
@@ -51,7 +51,7 @@ async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Resul
 }
 
 /// Moves whole frames until `from` ends, then ends `to`.
-async fn move_frames(from: ReadHalf, to: WriteHalf) -> Result<(), FrameError> {
+async fn move_frames(from: ReadHalf, to: WriteHalf) -> io::Result<()> {
     let mut from = FrameReader::new(from, Prefix::U32Be, MAX);
     let mut to = FrameWriter::new(to, Prefix::U32Be);
     while let Some(payload) = from.next().await? {
@@ -62,5 +62,5 @@ async fn move_frames(from: ReadHalf, to: WriteHalf) -> Result<(), FrameError> {
         }
     }
     // The other direction may go on.
-    to.into_inner().shutdown_write().map_err(FrameError::Io)
+    to.into_inner().shutdown_write()
 }
