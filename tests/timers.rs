@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use readinto::Reactor;
 
-use support::turns::{settle, turn_now, turn_until};
+use support::turns::{drive, settle, turn_now, turn_until};
 use support::{Transport, connected_pair, run, yield_now};
 
 #[test]
@@ -144,6 +144,33 @@ fn a_timeout_prefers_the_output_when_both_are_there() {
         while Instant::now() < until {}
         assert_eq!(both.await.unwrap(), Ok(()));
     });
+}
+
+/// One that is made before it is awaited has less left then, as a sleep has.
+#[test]
+fn a_timeout_counts_from_when_it_is_made() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let hour = Duration::from_secs(3600);
+    let long = handle.timeout(hour, pending::<()>());
+    let latest = Instant::now() + hour;
+    let late = handle.timeout(MILLISECOND, pending::<()>());
+    let there = handle.timeout(MILLISECOND, ready(1));
+    let until = Instant::now() + 2 * MILLISECOND;
+    while Instant::now() < until {}
+
+    let long = handle.spawn(long);
+    assert!(turn_now(&mut reactor).next_deadline.unwrap() <= latest);
+    long.abort();
+    let (late, there) = (handle.spawn(late), handle.spawn(there));
+    assert_eq!(turn_now(&mut reactor).tasks, 2);
+    assert!(there.is_finished() && !late.is_finished());
+    assert_eq!(turn_now(&mut reactor).tasks, 1, "its time was over before");
+    assert_eq!(
+        drive(&mut reactor, late).unwrap().unwrap_err().after,
+        MILLISECOND
+    );
+    assert_eq!(drive(&mut reactor, there).unwrap(), Ok(1));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::Inner;
@@ -14,7 +12,8 @@ use super::ready::TaskId;
 use super::remote::Remote;
 use super::stall::{Origin, StallWatch, TurnLengths};
 use super::stats::Stats;
-use super::timer::{Elapsed, Sleep};
+use super::timeout::{Elapsed, Timeout};
+use super::timer::Sleep;
 use crate::pool::Lease;
 
 /// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
@@ -94,12 +93,15 @@ impl Handle {
         Sleep::new(self.inner.clone(), duration)
     }
 
-    /// Gives `future` the time `after` to complete, and drops it otherwise.
+    /// Gives `future` the time `after`, from this call on, to complete, and drops it
+    /// otherwise.
     ///
     /// # Errors
     ///
     /// [`Elapsed`] once the time has passed; `future` has been polled at least
-    /// once by then, and its output is preferred when both are there.
+    /// once by then, and its output is preferred when both are there. As with
+    /// [`sleep`](Handle::sleep), that is in the turn after the first poll at the
+    /// earliest, even if no time is left by then.
     ///
     /// # Cancel safety
     ///
@@ -119,23 +121,12 @@ impl Handle {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn timeout<F: Future>(
+    pub fn timeout<F: Future>(
         &self,
         after: Duration,
         future: F,
-    ) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        let mut sleep = pin!(self.sleep(after));
-        poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(output));
-            }
-            sleep
-                .as_mut()
-                .poll(context)
-                .map(|()| Err(Elapsed { after }))
-        })
-        .await
+    ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
+        Timeout::new(future, self.sleep(after), after)
     }
 
     /// Lends `len` bytes of the memory that all connections share, under the

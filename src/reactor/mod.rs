@@ -22,6 +22,7 @@ mod spin;
 mod stall;
 mod stats;
 mod task;
+mod timeout;
 mod timer;
 
 // What the files that a model checker compiles take their tools from.
@@ -55,7 +56,8 @@ pub use remote::{Remote, RemoteSpawnError};
 pub(crate) use scheduled_io::{Direction, ScheduledIo};
 pub use stall::TurnLengths;
 pub use stats::Stats;
-pub use timer::{Elapsed, Sleep};
+pub use timeout::Elapsed;
+pub use timer::Sleep;
 
 use ready::TaskId;
 use remote::Jobs;

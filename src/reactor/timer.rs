@@ -218,30 +218,6 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// The time that was allowed to a future has passed; see [`Handle::timeout`].
-///
-/// [`Handle::timeout`]: super::Handle::timeout
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Elapsed {
-    /// How long the future was given.
-    pub after: Duration,
-}
-
-impl fmt::Display for Elapsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not done within {:?}", self.after)
-    }
-}
-
-impl std::error::Error for Elapsed {}
-
-impl From<Elapsed> for std::io::Error {
-    fn from(elapsed: Elapsed) -> std::io::Error {
-        std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
-    }
-}
-
 /// Longer than anybody waits, and well within what clocks can say.
 const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
 
