@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic;
+use std::panic::{self, Location};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -122,6 +122,7 @@ impl<T: Send + 'static> Shards<T> {
     ///
     /// See [`Shards`].
     pub fn start<S, M, F>(
+    #[track_caller]
         builder: Builder,
         seeds: impl IntoIterator<Item = S>,
         main: M,
@@ -132,10 +133,11 @@ impl<T: Send + 'static> Shards<T> {
         F: Future<Output = T> + 'static,
     {
         let main = Arc::new(main);
+        let location = Location::caller();
         let mut shards = Shards { shards: Vec::new() };
         for (index, seed) in seeds.into_iter().enumerate() {
             let (builder, main) = (builder.clone(), main.clone());
-            let started = Running::start(index, builder, move |shard| main(shard, seed));
+            let started = Running::start(index, builder, location, move |shard| main(shard, seed));
             match started {
                 Ok(running) => shards.shards.push(running),
                 Err(error) => {
@@ -215,6 +217,7 @@ impl<T: Send + 'static> Running<T> {
     fn start<F: Future<Output = T>>(
         index: usize,
         builder: Builder,
+        location: &'static Location<'static>,
         main: impl FnOnce(Shard) -> F + Send + 'static,
     ) -> io::Result<Running<T>> {
         let stop = Arc::new(Stop::default());
@@ -233,12 +236,13 @@ impl<T: Send + 'static> Running<T> {
             let drain = shard.drain.clone();
             let mut main = pin!(main(shard));
             let mut place = asked.waiting.place();
-            reactor.block_on(poll_fn(|context| {
+            let driven = poll_fn(|context| {
                 if !drain.has_begun() && asked.is_asked(&mut place, context) {
                     drain.begin();
                 }
                 main.as_mut().poll(context)
-            }))
+            });
+            reactor.block_on_as::<F, _>(location, driven)
         })?;
         match is_built.recv() {
             Ok(remote) => Ok(Running {

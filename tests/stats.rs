@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, Stats, Stream};
+use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, Shards, Stats, Stream};
 use support::turns::{drive, settle, turn_now};
 use support::{
     Transport, arrived, drop_once, framed, listen, over_each_transport, pattern, reset, run,
@@ -192,17 +192,55 @@ fn a_task_that_holds_the_loop_is_named() {
         stalled.push(line);
     }
     assert_eq!(handle.stats().stalls, 3);
-    let lines = lines.take();
     // The others came within the same second.
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    for part in ["hold_the_loop", "tests/stats.rs", &stalled[0].to_string()] {
-        assert!(lines[0].contains(part), "{part}: {lines:?}");
-    }
+    assert_names(&lines.take(), "hold_the_loop", stalled[0]);
     let turns = handle.turn_lengths().unwrap();
     assert!(turns.longest() >= threshold);
     assert!(turns.count() > 3);
     assert!(turns.quantile(0.01) < threshold, "{turns:?}");
     assert!(Reactor::new().unwrap().handle().turn_lengths().is_none());
+}
+
+/// What comes from another thread has a place too: where that thread sent it.
+#[test]
+fn what_other_threads_spawn_is_named_as_theirs() {
+    let lines = Lines::install();
+    let threshold = Duration::from_millis(20);
+    let builder = Reactor::builder().watch_stalls(threshold);
+    let mut reactor = builder.clone().build().unwrap();
+    let remote = reactor.handle().remote();
+    let spawned = thread::spawn(move || {
+        let line = line!() + 1;
+        let spawned = remote.spawn(move |_| hold_the_loop(threshold));
+        spawned.unwrap();
+        line
+    });
+    let spawned = spawned.join().unwrap();
+    settle(&mut reactor);
+    assert_names(&lines.take(), "hold_the_loop", spawned);
+
+    let started = line!() + 1;
+    let shards = Shards::start(builder, [()], move |_, ()| held_and_reported(threshold)).unwrap();
+    let lines = shards.join().remove(0).unwrap();
+    assert_names(&lines, "held_and_reported", started);
+}
+
+/// What was reported of this future's first poll, on the thread that has polled it.
+async fn held_and_reported(threshold: Duration) -> Vec<String> {
+    hold_the_loop(threshold).await;
+    yield_now().await;
+    Lines.take()
+}
+
+/// One line, of that future, made in that line of this file.
+#[track_caller]
+fn assert_names(lines: &[String], future: &str, line: u32) {
+    let [only] = lines else {
+        panic!("{lines:?}");
+    };
+    for part in [future, &format!("tests/stats.rs:{line}:")] {
+        assert!(only.contains(part), "{part}: {only}");
+    }
 }
 
 async fn hold_the_loop(threshold: Duration) {
@@ -218,7 +256,8 @@ thread_local! {
 
 impl Lines {
     fn install() -> Lines {
-        log::set_logger(&Lines).expect("no other logger");
+        // Another test may have done so.
+        let _ = log::set_logger(&Lines);
         log::set_max_level(LevelFilter::Warn);
         Lines
     }

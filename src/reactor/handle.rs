@@ -54,7 +54,15 @@ impl Handle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let origin = Origin::of(&future);
+        self.spawn_from(Origin::of(&future), future)
+    }
+
+    /// As [`spawn`](Handle::spawn), for who is not the one that spawns.
+    pub(super) fn spawn_from<F>(&self, origin: Origin, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
         let cell = Rc::new(OutcomeCell::new());
         if self.inner.closed.get() {
             drop(future);

@@ -36,10 +36,12 @@ mod mutex {
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
+use std::any::type_name;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -135,7 +137,20 @@ impl Reactor {
     /// [`JoinHandle`]'s affair.)
     #[track_caller]
     pub fn block_on<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
-        let origin = Origin::of(&future);
+        self.block_on_as::<F, F>(Location::caller(), future)
+    }
+
+    /// As [`block_on`](Reactor::block_on), with another future's name, and another
+    /// place, for the report of a stall.
+    pub(crate) fn block_on_as<Named, F: Future>(
+        &mut self,
+        location: &'static Location<'static>,
+        future: F,
+    ) -> io::Result<F::Output> {
+        let origin = Origin {
+            name: type_name::<Named>,
+            location,
+        };
         let mut future = pin!(future);
         let root = self.inner().tasks.root_waker();
         let waker = Waker::from(root.clone());

@@ -2,15 +2,17 @@
 //!
 //! `tests/remote_model.rs` compiles this file once more, for a model checker.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::sync::Arc;
 
 use super::Handle;
 use super::awake::AwakeFlag;
 use super::queue::{Queue, Refused};
+use super::stall::Origin;
 
 /// Work for a reactor, from any thread.
 ///
@@ -64,12 +66,17 @@ impl Remote {
     /// [`RemoteSpawnError::Gone`] once the reactor has been dropped.
     ///
     /// [`Builder::remote_capacity`]: super::Builder::remote_capacity
+    #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> Result<(), RemoteSpawnError<M>>
     where
         M: FnOnce(Handle) -> F + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
-        match self.jobs.push(Box::new(SpawnJob(make))) {
+        let origin = Origin {
+            name: type_name::<F>,
+            location: Location::caller(),
+        };
+        match self.jobs.push(Box::new(SpawnJob { make, origin })) {
             Ok(()) => {
                 self.awake.notify();
                 Ok(())
@@ -154,7 +161,10 @@ pub(crate) trait Job: Any + Send {
     fn run(self: Box<Self>, handle: &Handle);
 }
 
-struct SpawnJob<M>(M);
+struct SpawnJob<M> {
+    make: M,
+    origin: Origin,
+}
 
 impl<M, F> Job for SpawnJob<M>
 where
@@ -162,15 +172,16 @@ where
     F: Future<Output = ()> + 'static,
 {
     fn run(self: Box<Self>, handle: &Handle) {
-        let handle = handle.clone();
-        drop(handle.clone().spawn(async move { (self.0)(handle).await }));
+        let SpawnJob { make, origin } = *self;
+        let inside = handle.clone();
+        drop(handle.spawn_from(origin, async move { make(inside).await }));
     }
 }
 
 fn unbox<M: 'static>(job: Box<dyn Job>) -> M {
     let job: Box<dyn Any> = job;
     match job.downcast::<SpawnJob<M>>() {
-        Ok(job) => job.0,
+        Ok(job) => job.make,
         Err(_) => unreachable!("a refused closure is the one that was sent"),
     }
 }
