@@ -162,7 +162,7 @@ pub use reactor::{
     Builder, Elapsed, Handle, JoinError, JoinHandle, Panic, Reactor, Remote, RemoteSpawnError,
     Sleep, Stats, Turn, TurnLengths,
 };
-pub use shards::{Shard, Shards};
+pub use shards::{Shard, ShardError, Shards};
 pub use stream::{
     Address, AddressError, BoundListener, Buffers, Listener, ReadExactInto, ReadHalf, Stream,
     StreamError, WriteAll, WriteHalf,

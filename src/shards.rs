@@ -1,5 +1,6 @@
 //! Several reactors, each on a thread of its own.
 
+use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -11,7 +12,7 @@ use std::task::Context;
 use std::thread::{self, JoinHandle};
 
 use crate::drain::Drain;
-use crate::reactor::{Builder, Handle, Remote};
+use crate::reactor::{Builder, Handle, Panic, Remote};
 use crate::waiting::{Place, Waiting};
 
 /// A service on several threads: one reactor, and one drain, for each.
@@ -121,8 +122,8 @@ impl<T: Send + 'static> Shards<T> {
     /// # Examples
     ///
     /// See [`Shards`].
-    pub fn start<S, M, F>(
     #[track_caller]
+    pub fn start<S, M, F>(
         builder: Builder,
         seeds: impl IntoIterator<Item = S>,
         main: M,
@@ -132,8 +133,8 @@ impl<T: Send + 'static> Shards<T> {
         M: Fn(Shard, S) -> F + Send + Sync + 'static,
         F: Future<Output = T> + 'static,
     {
-        let main = Arc::new(main);
         let location = Location::caller();
+        let main = Arc::new(main);
         let mut shards = Shards { shards: Vec::new() };
         for (index, seed) in seeds.into_iter().enumerate() {
             let (builder, main) = (builder.clone(), main.clone());
@@ -195,20 +196,19 @@ impl<T: Send + 'static> Shards<T> {
     ///
     /// # Errors
     ///
-    /// In the place of each: an error of the kernel's poll, as in
-    /// [`Reactor::block_on`](crate::Reactor::block_on).
-    ///
-    /// # Panics
-    ///
-    /// With the panic of the first future that has panicked. The threads behind it are
-    /// left to themselves.
+    /// In the place of each: [`ShardError::Panicked`] if its future panicked, and
+    /// [`ShardError::Io`] for an error of the kernel's poll. Neither ends the others.
     ///
     /// # Examples
     ///
     /// See [`Shards`].
-    pub fn join(self) -> Vec<io::Result<T>> {
+    pub fn join(self) -> Vec<Result<T, ShardError>> {
         let threads = self.shards.into_iter().map(|running| running.thread);
-        threads.map(join).collect()
+        let joined = threads.map(|thread| match thread.join() {
+            Ok(ended) => ended.map_err(|source| ShardError::Io { source }),
+            Err(payload) => Err(ShardError::Panicked(Panic::new(payload))),
+        });
+        joined.collect()
     }
 }
 
@@ -250,14 +250,12 @@ impl<T: Send + 'static> Running<T> {
                 remote,
                 thread,
             }),
-            Err(_) => Err(join(thread).err().expect("no reactor, so no output")),
+            Err(_) => match thread.join() {
+                Ok(ended) => Err(ended.err().expect("no reactor, so no output")),
+                Err(payload) => panic::resume_unwind(payload),
+            },
         }
     }
-}
-
-fn join<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
-    let joined = thread.join();
-    joined.unwrap_or_else(|panic| panic::resume_unwind(panic))
 }
 
 impl<T> fmt::Debug for Shards<T> {
@@ -265,6 +263,58 @@ impl<T> fmt::Debug for Shards<T> {
         f.debug_struct("Shards")
             .field("shards", &self.shards.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Why a thread has no output: the error of [`Shards::join`].
+///
+/// # Examples
+///
+/// ```
+/// use readinto::{Reactor, ShardError, Shards};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let shards = Shards::start(Reactor::builder(), 0..2, |_, seed| async move {
+///     assert_eq!(seed, 0, "no more than one");
+/// })?;
+/// let ended = shards.join();
+/// assert!(ended[0].is_ok());
+/// let Err(ShardError::Panicked(panic)) = &ended[1] else {
+///     unreachable!()
+/// };
+/// assert!(panic.message().contains("no more than one"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ShardError {
+    /// The future panicked, or the function that was to make it.
+    Panicked(Panic),
+    /// An error of the kernel's poll, as in
+    /// [`Reactor::block_on`](crate::Reactor::block_on).
+    #[non_exhaustive]
+    Io {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ShardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShardError::Panicked(panic) => write!(f, "a shard panicked: {}", panic.message()),
+            ShardError::Io { source } => source.fmt(f),
+        }
+    }
+}
+
+impl Error for ShardError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            ShardError::Panicked(_) => None,
+            ShardError::Io { source } => Some(source),
+        }
     }
 }
 

@@ -4,13 +4,12 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use readinto::{Address, BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor};
-use readinto::{Shard, Shards, Stream};
+use readinto::{Shard, ShardError, Shards, Stream};
 use socket2::Socket;
 use support::{TempDir, Transport, connect_blocking, framed};
 
@@ -162,18 +161,25 @@ fn a_reactor_that_can_not_be_built_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+/// Those before it, and those behind it, still have their say.
 #[test]
-fn a_panic_in_a_future_is_passed_on_by_join() {
-    let shards = Shards::start(Reactor::builder(), 0..THREADS, |shard, seed| async move {
-        assert_eq!(seed, 0, "as was asked for");
+fn a_panic_in_a_future_is_told_in_its_place() {
+    let shards = Shards::start(Reactor::builder(), 0..3, |shard, seed| async move {
+        assert_ne!(seed, 1, "as was asked for");
         shard.drain.begun().await;
+        seed
     })
     .unwrap();
     shards.drain();
-    let joined = catch_unwind(AssertUnwindSafe(|| shards.join()));
-    let panic = joined.unwrap_err();
-    let message = panic.downcast_ref::<String>().unwrap();
-    assert!(message.contains("as was asked for"), "{message}");
+    let [first, second, third] = <[_; 3]>::try_from(shards.join()).unwrap();
+    assert_eq!((first.unwrap(), third.unwrap()), (0, 2));
+    let error = second.unwrap_err();
+    assert!(error.to_string().contains("as was asked for"), "{error}");
+    let ShardError::Panicked(panic) = error else {
+        panic!("{error:?}");
+    };
+    let payload = panic.into_payload().downcast::<String>().unwrap();
+    assert!(payload.contains("as was asked for"), "{payload}");
 }
 
 /// The word comes before the future is first polled, while it sleeps, and again.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use readinto::{Address, JoinError};
+use readinto::{Address, JoinError, ShardError};
 
 use crate::limit::Limit;
 
@@ -23,6 +23,8 @@ pub(crate) enum ServeError {
     Accept { address: Address, source: io::Error },
     /// A task of the server did not end by itself.
     Task(JoinError),
+    /// A thread of the server has failed.
+    Thread(ShardError),
     /// The drain timeout came first.
     DrainTimeout {
         limit: Limit,
@@ -54,6 +56,7 @@ impl fmt::Display for ServeError {
                 write!(f, "cannot accept on {address} any more: {source}")
             }
             ServeError::Task(error) => error.fmt(f),
+            ServeError::Thread(error) => write!(f, "a thread of the server failed: {error}"),
             ServeError::DrainTimeout {
                 limit,
                 finished,

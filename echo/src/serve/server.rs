@@ -52,7 +52,7 @@ impl Server {
     pub(crate) fn join(self) -> Result<usize, ServeError> {
         let mut all = Drained::default();
         for ended in self.shards.join() {
-            let drained = ended.map_err(ServeError::Reactor)??;
+            let drained = ended.map_err(ServeError::Thread)??;
             all.finished += drained.finished;
             all.cut += drained.cut;
             all.hurried |= drained.hurried;
