@@ -4,19 +4,24 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use readinto::{BoundListener, DrainGuard, FrameError, FrameReader, FrameWriter, Listener, Prefix};
+use futures_util::future::{Either, select};
+use readinto::{BoundListener, DrainGuard, FrameReader, FrameWriter, Listener, Prefix};
 use readinto::{Reactor, Shard, Shards, Stats, Stream};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 const MAX_FRAME: usize = 16 << 20;
+/// Of each thread, as is the memory.
 const MAX_CONNECTIONS: usize = 5000;
-const MEMORY_BUDGET: usize = 256 << 20;
+const MEMORY_BUDGET: usize = 64 << 20;
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a peer may take to see that we have ended our side.
+const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
@@ -26,9 +31,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Before the threads start, so that a signal in the meantime is not lost.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     let builder = Reactor::builder()
-        .memory_budget(MEMORY_BUDGET / cores)
+        .memory_budget(MEMORY_BUDGET)
         .watch_stalls(Duration::from_millis(10));
-    let shards = Shards::start(builder, listeners, serve)?;
+    let stop = signals.handle();
+    let shards = Shards::start(builder, listeners, move |shard, listener| {
+        let stop = stop.clone();
+        async move {
+            let served = serve(shard, listener).await;
+            // If one thread fails, the others end too.
+            stop.close();
+            served
+        }
+    })?;
     println!("listening on {address}, {cores} threads");
 
     for signal in signals.forever() {
@@ -65,14 +79,16 @@ fn stats<T: Send + 'static>(shards: &Shards<T>) -> Stats {
 /// Serves the connections of one thread, and returns how many had to be cut.
 async fn serve(shard: Shard, listener: BoundListener) -> io::Result<usize> {
     let listener = listener.attach(&shard.handle)?;
-    let accepting = shard.handle.spawn(accept(shard.clone(), listener));
-    shard.drain.begun().await;
-    accepting.abort();
+    match select(pin!(accept(&shard, listener)), pin!(shard.drain.begun())).await {
+        Either::Left((error, _)) => return Err(error),
+        Either::Right(((), _accepting)) => {} // which is dropped, with the listener
+    }
     let drained = shard.handle.timeout(DRAIN, shard.drain.finished()).await;
-    Ok(drained.map_or_else(|_| shard.drain.active(), |()| 0))
+    Ok(drained.map_or_else(|_| shard.drain.unsettled(), |()| 0))
 }
 
-async fn accept(shard: Shard, listener: Listener) {
+/// Accepts until the listener fails, and returns why it did.
+async fn accept(shard: &Shard, listener: Listener) -> io::Error {
     loop {
         shard.drain.fewer_than(MAX_CONNECTIONS).await;
         match listener.accept().await {
@@ -81,20 +97,20 @@ async fn accept(shard: Shard, listener: Listener) {
                 let guard = shard.drain.enter();
                 shard.handle.spawn(connection(shard.clone(), stream, guard));
             }
-            Err(error) => return eprintln!("{error}"),
+            Err(error) => return error,
         }
     }
 }
 
-async fn connection(shard: Shard, stream: Stream, _guard: DrainGuard) {
+async fn connection(shard: Shard, stream: Stream, guard: DrainGuard) {
     let peer = stream.peer_address();
-    if let Err(error) = answer(&shard, stream).await {
+    if let Err(error) = answer(&shard, stream, &guard).await {
         eprintln!("{peer}: {error}");
     }
 }
 
 /// Answers each frame with itself: the place for what a daemon is for.
-async fn answer(shard: &Shard, stream: Stream) -> Result<(), FrameError> {
+async fn answer(shard: &Shard, stream: Stream, guard: &DrainGuard) -> io::Result<()> {
     let minute = Duration::from_secs(60);
     let (read, write) = stream.split();
     let mut questions = FrameReader::new(read, Prefix::U32Be, MAX_FRAME)
@@ -110,6 +126,14 @@ async fn answer(shard: &Shard, stream: Stream) -> Result<(), FrameError> {
         if !questions.is_next_ready() {
             answers.flush().await?;
         }
+    }
+    if questions.is_drained() {
+        // The peer may be sending still. A socket that is closed with unread bytes resets
+        // its connection, and the last answers with it.
+        guard.settle();
+        answers.into_inner().shutdown_write()?;
+        let rest = questions.discard_rest();
+        let _ = shard.handle.timeout(LINGER, rest).await;
     }
     Ok(())
 }

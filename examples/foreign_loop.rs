@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use readinto::{Handle, Listener, Reactor, Stream};
 
@@ -36,7 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if pipe_is_open {
             descriptors.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         }
-        poll(&mut descriptors, timeout)?;
+        match poll(&mut descriptors, timeout) {
+            Err(Errno::EINTR) => {} // a signal was handled; nothing is ready
+            polled => drop(polled?),
+        }
         let pipe_is_ready = descriptors
             .get(1)
             .is_some_and(|pipe| pipe.any() == Some(true));

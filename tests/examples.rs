@@ -3,12 +3,12 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 use readinto::Prefix;
-use support::example::Example;
+use support::example::{Ended, Example, finish_with_fault};
 use support::{TempDir, assert_same, framed, pattern};
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -115,9 +115,48 @@ fn the_daemon_answers_tells_and_drains() {
         std::io::read_to_string(&in_flight).unwrap().as_bytes(),
         question
     );
+    drop(in_flight);
     let (status, lines, complaints) = daemon.finish();
     assert!(status.success(), "{complaints:?}");
     assert_eq!(lines, ["stopped; connections cut: 0"]);
+}
+
+/// A peer that goes on sending loses none of the answers that it gets.
+#[test]
+fn the_daemon_ends_in_order_although_a_peer_goes_on_sending() {
+    let (daemon, address) = Example::listening("daemon", &[ANY_PORT]);
+    let mut busy = TcpStream::connect(&address).unwrap();
+    let question = framed(Prefix::U32Be, b"in flight");
+    busy.write_all(&question[..6]).unwrap();
+    while !asked(&daemon).contains("bytes_in: 6,") {}
+    daemon.signal(Signal::SIGTERM);
+    // No thread listens any more, so each of them drains.
+    while TcpStream::connect(&address).is_ok() {}
+
+    // The frame that has begun is taken, though it is more than a socket holds; then no
+    // more is, of what stands for empty frames.
+    let long = framed(Prefix::U32Be, &pattern(1, 16_000_000));
+    busy.write_all(&[&question[6..], &long, &[0; 100_000]].concat())
+        .unwrap();
+    let mut answers = Vec::new();
+    busy.read_to_end(&mut answers).unwrap();
+    answers.truncate(question.len() + long.len());
+    assert_same(&answers, &[question, long].concat());
+    drop(busy);
+    let (status, lines, complaints) = daemon.finish();
+    assert!(status.success(), "{complaints:?}");
+    assert_eq!(lines.last().unwrap(), "stopped; connections cut: 0");
+}
+
+#[test]
+fn a_daemon_that_can_not_accept_any_more_ends_and_says_why() {
+    let fault = "accept4:error=EBADF";
+    let Some((status, _, complaints)) = finish_with_fault("daemon", &[ANY_PORT], fault) else {
+        return;
+    };
+    assert!(!status.success(), "{complaints:?}");
+    let reason = complaints.last().expect("a reason");
+    assert!(reason.contains("Bad file descriptor"), "{reason}");
 }
 
 fn asked(daemon: &Example) -> String {
@@ -127,7 +166,21 @@ fn asked(daemon: &Example) -> String {
 
 #[test]
 fn a_foreign_loop_runs_a_reactor_beside_its_own_things() {
-    let (status, mut lines, complaints) = Example::start("foreign_loop", &[]).finish();
+    assert_foreign_loop_runs(Example::start("foreign_loop", &[]).finish());
+}
+
+/// As a signal with a handler would have it.
+#[test]
+fn a_foreign_loop_goes_on_when_its_poll_is_interrupted() {
+    // Every other call: all of them would be no poll at all.
+    let interrupted = "?poll,?ppoll:error=EINTR:when=1+2";
+    if let Some(ended) = finish_with_fault("foreign_loop", &[], interrupted) {
+        assert_foreign_loop_runs(ended);
+    }
+}
+
+#[track_caller]
+fn assert_foreign_loop_runs((status, mut lines, complaints): Ended) {
     assert!(status.success(), "{complaints:?}");
     lines.sort_unstable();
     assert_eq!(

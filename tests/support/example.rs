@@ -1,7 +1,8 @@
 //! The examples as processes: `cargo test` builds them beside the tests.
 
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -21,26 +22,11 @@ pub(crate) struct Example {
 
 impl Example {
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Example {
-        let deps = env::current_exe().expect("this program has a path");
-        let folder = deps.ancestors().nth(2).expect("the profile's folder");
-        let program = folder.join("examples").join(name);
-        let mut child = Command::new(&program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                let program = program.display();
-                panic!("{program}: {error} (cargo build --examples makes it)")
-            });
-        let stdout = lines(child.stdout.take().expect("a pipe"));
-        let stderr = lines(child.stderr.take().expect("a pipe"));
-        Example {
-            child,
-            stdout,
-            stderr,
-        }
+        let program = program(name);
+        spawn(Command::new(&program).args(arguments)).unwrap_or_else(|error| {
+            let program = program.display();
+            panic!("{program}: {error} (cargo build --examples makes it)")
+        })
     }
 
     /// Starts one that listens on an address of its choice, and returns that too.
@@ -77,8 +63,8 @@ impl Example {
         kill(id, signal).expect("the process is there");
     }
 
-    /// Waits for its end; returns how it ended, and the lines that were not read.
-    pub(crate) fn finish(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Ended {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
@@ -102,6 +88,54 @@ impl Drop for Example {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How an example ended, and the lines of output and of errors that were not read.
+pub(crate) type Ended = (ExitStatus, Vec<String>, Vec<String>);
+
+/// Runs an example whose system calls fail as `fault` says, in the words of strace(1).
+///
+/// Nothing is returned if there is no strace or if it may not trace, which is then said.
+pub(crate) fn finish_with_fault(name: &str, arguments: &[&str], fault: &str) -> Option<Ended> {
+    let mut command = Command::new("strace");
+    // The example is our child and strace is not, so that we kill the right one.
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e"]);
+    command.arg(format!("inject={fault}"));
+    let example = match spawn(command.arg(program(name)).args(arguments)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("skipped: there is no strace on this machine");
+            return None;
+        }
+        started => started.expect("strace can be run"),
+    };
+    let ended = example.finish();
+    let refused = |line: &&String| line.starts_with("strace:") && line.contains("ptrace");
+    if let Some(line) = ended.2.iter().find(refused) {
+        eprintln!("skipped: strace may not trace here ({line})");
+        return None;
+    }
+    Some(ended)
+}
+
+fn program(name: &str) -> PathBuf {
+    let deps = env::current_exe().expect("this program has a path");
+    let folder = deps.ancestors().nth(2).expect("the profile's folder");
+    folder.join("examples").join(name)
+}
+
+fn spawn(command: &mut Command) -> io::Result<Example> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdout = lines(child.stdout.take().expect("a pipe"));
+    let stderr = lines(child.stderr.take().expect("a pipe"));
+    Ok(Example {
+        child,
+        stdout,
+        stderr,
+    })
 }
 
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
