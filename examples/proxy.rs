@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use futures_util::future::try_join;
 use readinto::{Address, FrameReader, FrameWriter, Handle, Listener};
@@ -11,6 +12,8 @@ use readinto::{Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 
 /// The longest frame that is passed on.
 const MAX: usize = 64 << 20;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut addresses = std::env::args().skip(1).map(|text| text.parse::<Address>());
@@ -52,8 +55,13 @@ async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Resul
 
 /// Moves whole frames until `from` ends, then ends `to`.
 async fn move_frames(from: ReadHalf, to: WriteHalf) -> io::Result<()> {
-    let mut from = FrameReader::new(from, Prefix::U32Be, MAX);
-    let mut to = FrameWriter::new(to, Prefix::U32Be);
+    // A few peers that stop in a frame would hold all the memory that there is.
+    let mut from = FrameReader::new(from, Prefix::U32Be, MAX)
+        .frame_timeout(MINUTE)
+        .shortage_timeout(MINUTE / 6);
+    let mut to = FrameWriter::new(to, Prefix::U32Be)
+        .stall_timeout(MINUTE)
+        .shortage_timeout(MINUTE / 6);
     while let Some(payload) = from.next().await? {
         to.feed(payload).await?;
         // A burst leaves together.
