@@ -25,6 +25,8 @@ use crate::waiting::{Place, Waiting};
 /// # Examples
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use readinto::{
 ///     BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor, Shard, Shards,
 ///     Stream,
@@ -54,6 +56,12 @@ use crate::waiting::{Place, Waiting};
 ///     let mut answers = FrameWriter::new(write, Prefix::U32Be);
 ///     while let Some(payload) = frames.next().await? {
 ///         answers.write(payload).await?;
+///     }
+///     if frames.is_drained() {
+///         // The peer may be sending still: see `Drain`.
+///         answers.into_inner().shutdown_write()?;
+///         let rest = frames.discard_rest();
+///         let _ = shard.handle.timeout(Duration::from_secs(1), rest).await;
 ///     }
 ///     Ok(())
 /// }
