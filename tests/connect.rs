@@ -12,9 +12,10 @@ use std::time::Duration;
 use readinto::{Address, BoundListener, Handle, Listener, Reactor, Stream};
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::{
-    TempDir, Transport, connect_blocking, drop_once, listen, listen_blocking, over_each_transport,
+    Transport, connect_blocking, drop_once, listen, listen_blocking, over_each_transport,
     peer_thread, run, yield_now,
 };
+use tempfile::TempDir;
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -37,7 +38,7 @@ fn deaf(transport: Transport) -> (Address, Socket, Option<TempDir>) {
             (address.into(), socket, None)
         }
         Transport::Unix => {
-            let folder = TempDir::new();
+            let folder = TempDir::new().unwrap();
             let path = folder.path().join("socket");
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
             socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
@@ -73,7 +74,7 @@ fn a_listener_that_was_dropped_refuses() {
 #[test]
 fn a_path_that_is_not_there_is_not_found() {
     run(async |handle| {
-        let folder = TempDir::new();
+        let folder = TempDir::new().unwrap();
         let address = Address::Unix(folder.path().join("nobody"));
         let error = Stream::connect(&handle, &address).await.unwrap_err();
         assert_names(&error, ErrorKind::NotFound, &address);
@@ -83,7 +84,7 @@ fn a_path_that_is_not_there_is_not_found() {
 #[test]
 fn a_path_that_is_no_socket_is_refused() {
     run(async |handle| {
-        let folder = TempDir::new();
+        let folder = TempDir::new().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "plain").unwrap();
         let address = Address::Unix(path);
@@ -210,7 +211,7 @@ fn every_address_of_a_name_is_tried() {
         run(async |handle| try_both_addresses(&handle).await);
         return;
     }
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let hosts = folder.path().join("hosts");
     fs::write(&hosts, TWO_ADDRESSES).unwrap();
     let probe = in_namespace(&hosts, Path::new("true")).output();

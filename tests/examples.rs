@@ -9,7 +9,8 @@ use std::net::TcpStream;
 use nix::sys::signal::Signal;
 use readinto::Prefix;
 use support::example::{Ended, Example, finish_with_fault};
-use support::{TempDir, assert_same, framed, pattern};
+use support::{assert_same, framed, pattern};
+use tempfile::TempDir;
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -71,7 +72,7 @@ fn the_proxy_goes_round_the_servers() {
 
 #[test]
 fn a_received_file_is_what_was_sent() {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let path = folder.path().to_str().unwrap();
     let (receiver, address) = Example::listening("receive_file", &[ANY_PORT, path]);
     let mut sender = TcpStream::connect(address).unwrap();

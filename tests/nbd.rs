@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use support::nbd::{
     DISC, EINVAL, ENOSPC, FLUSH, OK, READ, Server, TRIM, WRITE, WRITE_ZEROES, request,
 };
-use support::{TempDir, assert_same, pattern};
+use support::{assert_same, pattern};
+use tempfile::TempDir;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -24,7 +25,7 @@ fn on_each_disk(size: u64, test: impl Fn(&Server)) {
     test(&memory);
     assert_eq!(memory.stop(), [""; 0]);
 
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let path = folder.path().join("disk");
     std::fs::File::create(&path).unwrap().set_len(size).unwrap();
     let file = Server::start(&["--file", path.to_str().unwrap()]);
@@ -278,7 +279,7 @@ fn a_disk_in_memory_costs_what_was_written() {
 
 #[test]
 fn a_file_holds_what_was_flushed() {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let path = folder.path().join("disk");
     std::fs::write(&path, pattern(1, 100_000)).unwrap();
     let server = Server::start(&["--file", path.to_str().unwrap()]);

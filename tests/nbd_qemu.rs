@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::nbd::Server;
-use support::{DEADLINE, TempDir, assert_same, pattern};
+use support::{DEADLINE, assert_same, pattern};
+use tempfile::TempDir;
 
 /// Whether there are real clients.
 fn has_qemu() -> bool {
@@ -81,7 +82,7 @@ fn qemu_io(uri: &str, commands: &[&str]) -> Child {
 
 /// Starts a server on a disk in memory and on a file, with a folder to spare.
 fn on_each_disk(size: u64, test: impl Fn(&Server, &TempDir)) {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     test(&Server::start(&["--size", &size.to_string()]), &folder);
     let path = folder.path().join("disk");
     fs::File::create(&path).unwrap().set_len(size).unwrap();

@@ -8,12 +8,13 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
 
+use support::assert_same;
 use support::example::Example;
 use support::nbd::{
     ABORT, Client, EXPORT_NAME, GO, INFO, LIST, OK, READ, REP_ACK, REP_ERR_INVALID,
     REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_SERVER, Server, WRITE, request,
 };
-use support::{TempDir, assert_same};
+use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
@@ -175,7 +176,7 @@ fn connections_above_the_limit_wait_for_others_to_end() {
 
 #[test]
 fn a_signal_ends_the_server_once_the_requests_in_flight_are_answered() {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let path = folder.path().join("disk");
     std::fs::write(&path, [0; 4096]).unwrap();
     let server = Server::start(&["--file", path.to_str().unwrap()]);
@@ -217,7 +218,7 @@ fn a_second_signal_cuts_who_keeps_the_server() {
 
 #[test]
 fn a_unix_socket_is_removed_at_the_end() {
-    let folder = TempDir::new();
+    let folder = TempDir::new().unwrap();
     let path = folder.path().join("socket");
     let address = format!("unix:{}", path.display());
     let (server, _) = Example::listening("nbd", &["--listen", &address, "--size", "1MiB"]);

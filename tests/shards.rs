@@ -11,7 +11,8 @@ use std::thread;
 use readinto::{Address, BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor};
 use readinto::{Shard, ShardError, Shards, Stream};
 use socket2::Socket;
-use support::{TempDir, Transport, connect_blocking, framed};
+use support::{Transport, connect_blocking, framed};
+use tempfile::TempDir;
 
 const THREADS: usize = 2;
 
@@ -51,7 +52,7 @@ fn listeners(transport: Transport) -> (Vec<BoundListener>, Option<TempDir>) {
     let (address, folder) = match transport {
         Transport::Tcp => ("127.0.0.1:0".parse().unwrap(), None),
         Transport::Unix => {
-            let folder = TempDir::new();
+            let folder = TempDir::new().unwrap();
             (Address::Unix(folder.path().join("socket")), Some(folder))
         }
     };

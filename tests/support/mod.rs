@@ -14,7 +14,6 @@
 
 mod bytes;
 pub(crate) mod example;
-mod folder;
 pub(crate) mod nbd;
 pub(crate) mod network;
 mod peer_thread;
@@ -34,7 +33,6 @@ use std::time::{Duration, Instant};
 use readinto::{Handle, Reactor};
 
 pub(crate) use bytes::{assert_same, framed, header, pattern};
-pub(crate) use folder::TempDir;
 pub(crate) use peer_thread::{PeerThread, peer_thread};
 pub(crate) use sockets::{
     Transport, arrived, arrived_on, connect_blocking, connected_pair, drained, listen,

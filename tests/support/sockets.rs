@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use readinto::{Address, Handle, Listener, Stream};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tempfile::TempDir;
 
-use super::{DEADLINE, TempDir, yield_now};
+use super::{DEADLINE, yield_now};
 
 /// What a stream can be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn free_address(transport: Transport) -> (Address, Option<TempDir>) {
     match transport {
         Transport::Tcp => ("127.0.0.1:0".parse().expect("an address"), None),
         Transport::Unix => {
-            let folder = TempDir::new();
+            let folder = TempDir::new().expect("a folder for temporary files");
             (Address::Unix(folder.path().join("socket")), Some(folder))
         }
     }

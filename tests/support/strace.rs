@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::process::Command;
 
-use super::TempDir;
+use tempfile::TempDir;
 
 /// Runs `workload` in a traced process, and returns what it asked the kernel.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn traced_with(options: &[&str], test: &str, workload: impl FnOnce())
         workload();
         return None;
     }
-    let folder = TempDir::new();
+    let folder = TempDir::new().expect("a folder for temporary files");
     let file = folder.path().join("calls");
     let traced = Command::new("strace")
         .args(["-f", "-qq", "-xx", "-s", LONGEST_LIST, "-e", TRACED])
