@@ -170,7 +170,7 @@ struct Wire {
     poll: Poll,
     events: Events,
     readable: bool,
-    /// Reported once, so it is kept.
+    /// Reported once, and a short read does not end it.
     read_closed: bool,
     writable: bool,
     is_unix: bool,
@@ -248,7 +248,10 @@ impl Wire {
                     *filled += moved;
                     self.readable = moved == chunk;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    self.read_closed = false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

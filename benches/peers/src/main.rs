@@ -19,6 +19,7 @@ mod peer;
 mod prepare;
 mod process;
 mod progress;
+mod readiness;
 mod report;
 mod roster;
 mod rounds;

@@ -11,15 +11,13 @@ use socket2::Socket;
 
 use super::frames::{Frames, Place};
 use crate::peer::Connected;
+use crate::readiness::Readiness;
 
 /// A socket, and two places in its stream of frames.
 pub(super) struct Connection {
     socket: Socket,
     number: u32,
-    readable: bool,
-    /// Reported once, so it is kept.
-    read_closed: bool,
-    writable: bool,
+    readiness: Readiness,
     /// Frames that are to go out.
     asked: u64,
     sent: Place,
@@ -41,9 +39,7 @@ impl Connection {
         Ok(Connection {
             socket,
             number,
-            readable: false,
-            read_closed: false,
-            writable: true,
+            readiness: Readiness::WRITABLE,
             asked: 0,
             sent: Place::default(),
             received: Place::default(),
@@ -51,9 +47,7 @@ impl Connection {
     }
 
     pub(super) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_error();
-        self.read_closed |= event.is_read_closed();
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.readiness.note(event);
     }
 
     /// Has `frames` more to send.
@@ -100,11 +94,11 @@ impl Connection {
     }
 
     fn can_receive(&self) -> bool {
-        self.readable || self.read_closed
+        self.readiness.can_receive()
     }
 
     fn can_send(&self) -> bool {
-        self.writable && self.sent.frame < self.asked
+        self.readiness.can_send() && self.sent.frame < self.asked
     }
 
     /// Sends several short frames together, or a part of a long one.
@@ -125,12 +119,12 @@ impl Connection {
         loop {
             match self.socket.send(bytes) {
                 Ok(moved) => {
-                    self.writable = moved == bytes.len();
+                    self.readiness.sent(moved, bytes.len());
                     self.sent = self.sent.after(moved, len);
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.writable = false;
+                    self.readiness.found_no_room();
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -162,12 +156,11 @@ impl Connection {
                     ));
                 }
                 Ok(received) => {
-                    self.readable = received == block.len();
+                    self.readiness.received(received, block.len());
                     return self.compare(frames, &block[..received]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    self.read_closed = false;
+                    self.readiness.found_nothing();
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

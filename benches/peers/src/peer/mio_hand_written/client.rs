@@ -12,6 +12,7 @@ use super::limits::Limits;
 use crate::peer::Tuning;
 use crate::peer::client::{Job, Wire};
 use crate::peer::framing::{Connected, Prefix};
+use crate::readiness::Readiness;
 
 /// A connection to a server.
 pub(super) struct Client {
@@ -21,10 +22,7 @@ pub(super) struct Client {
     wait: Wait,
     poll: Poll,
     events: Events,
-    readable: bool,
-    /// Reported once, so it is kept.
-    read_closed: bool,
-    writable: bool,
+    readiness: Readiness,
     frame: Vec<u8>,
     answer: Vec<u8>,
 }
@@ -56,9 +54,7 @@ impl Client {
             wait,
             poll,
             events: Events::with_capacity(4),
-            readable: true,
-            read_closed: false,
-            writable: true,
+            readiness: Readiness::BOTH,
             frame: job.payload.clone(),
             answer: vec![0; job.payload.len()],
         })
@@ -71,7 +67,7 @@ impl Client {
         let total = size + self.frame.len();
         let mut sent = 0;
         while sent < total {
-            if !self.writable {
+            if !self.readiness.can_send() {
                 self.wait()?;
                 continue;
             }
@@ -88,9 +84,11 @@ impl Client {
             match result {
                 Ok(moved) => {
                     sent += moved;
-                    self.writable = moved == len;
+                    self.readiness.sent(moved, len);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readiness.found_no_room()
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -106,7 +104,7 @@ impl Client {
         let total = size + self.answer.len();
         let mut filled = 0;
         while filled < total {
-            if !self.readable && !self.read_closed {
+            if !self.readiness.can_receive() {
                 self.wait()?;
                 continue;
             }
@@ -125,14 +123,13 @@ impl Client {
                 Ok(moved) => {
                     let had_prefix = filled >= size;
                     filled += moved;
-                    self.readable = moved == len;
+                    self.readiness.received(moved, len);
                     if !had_prefix && filled >= size {
                         self.check_length(self.prefix.decode(&header)?)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    self.read_closed = false;
+                    self.readiness.found_nothing();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -158,9 +155,7 @@ impl Client {
             polled => polled?,
         }
         for event in &self.events {
-            self.readable |= event.is_readable() || event.is_error();
-            self.read_closed |= event.is_read_closed();
-            self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+            self.readiness.note(event);
         }
         Ok(())
     }

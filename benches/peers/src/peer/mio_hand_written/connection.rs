@@ -8,16 +8,14 @@ use socket2::Socket;
 
 use super::limits::Limits;
 use crate::peer::framing::Prefix;
+use crate::readiness::Readiness;
 
 /// A socket, what is known of it, and the frame that it is at.
 pub(super) struct Connection {
     socket: Socket,
     prefix: Prefix,
     limits: Limits,
-    readable: bool,
-    /// Reported once, so it is kept.
-    read_closed: bool,
-    writable: bool,
+    readiness: Readiness,
     /// Whether it is in the server's queue.
     pub(super) queued: bool,
     /// The first bytes of a frame that is not complete. Before them, an answer
@@ -47,9 +45,7 @@ impl Connection {
             socket,
             prefix,
             limits,
-            readable: true,
-            read_closed: false,
-            writable: true,
+            readiness: Readiness::BOTH,
             queued: false,
             store: Vec::new(),
             filled: 0,
@@ -59,9 +55,7 @@ impl Connection {
     }
 
     pub(super) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_error();
-        self.read_closed |= event.is_read_closed();
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.readiness.note(event);
     }
 
     /// Receives and answers as far as it goes.
@@ -92,7 +86,7 @@ impl Connection {
 
     /// One call that receives, and what follows from it.
     fn receive_some(&mut self, block: &mut [u8]) -> io::Result<Option<usize>> {
-        if !self.readable && !self.read_closed {
+        if !self.readiness.can_receive() {
             return Ok(None);
         }
         match self.needed()? {
@@ -196,12 +190,11 @@ impl Connection {
         loop {
             match (&self.socket).read(buffer) {
                 Ok(received) => {
-                    self.readable = received == buffer.len();
+                    self.readiness.received(received, buffer.len());
                     return Ok(Some(received));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    self.read_closed = false;
+                    self.readiness.found_nothing();
                     return Ok(None);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -212,18 +205,18 @@ impl Connection {
 
     /// One call. `None` if there is no room.
     fn send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        if !self.writable {
+        if !self.readiness.can_send() {
             return Ok(None);
         }
         let len = self.limits.send(&self.socket, bytes.len())?;
         loop {
             match self.socket.send(&bytes[..len]) {
                 Ok(sent) => {
-                    self.writable = sent == len;
+                    self.readiness.sent(sent, len);
                     return Ok(Some(sent));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.writable = false;
+                    self.readiness.found_no_room();
                     return Ok(None);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
