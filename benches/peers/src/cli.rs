@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use crate::attacks;
 use crate::generator::Load;
 use crate::nbd;
-use crate::peer::{self, Verb};
+use crate::peer::{self, MAX_FRAME, Verb};
 use crate::roster::{self, Row};
 use crate::settings;
 use crate::workloads::Workload;
@@ -131,16 +131,13 @@ impl Options {
 /// A number of bytes: MB is 10^6, MiB is 2^20. The prefix is u32be.
 fn size(text: &str) -> Result<usize, String> {
     match parse_size::parse_size(text) {
-        Ok(bytes @ 1..=LARGEST_FRAME) => Ok(bytes as usize),
+        Ok(bytes @ 1..=MAX_FRAME) => Ok(bytes as usize),
         Ok(_) => Err("a frame has from 1 byte to 256MiB".to_owned()),
         Err(error) => Err(format!(
             "{error} (expected a number of bytes as in 4096, 64KiB, 100MB)"
         )),
     }
 }
-
-/// What every row accepts.
-const LARGEST_FRAME: u64 = 256 << 20;
 
 const NOTES: &str = "\
 What a row needs is installed by itself: Python packages in an environment of their own, compilers

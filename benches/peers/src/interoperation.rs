@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::peer::Prefix;
 use crate::process::Failure;
 use crate::progress::Progress;
 use crate::roster::{self, Language, Row};
-use crate::site::{Framing, Server, Shipment, Site, Transport};
+use crate::site::{Server, Shipment, Site, Transport};
 use crate::turns::Turn;
 
 /// A row has met readinto.
@@ -63,13 +64,13 @@ pub(crate) fn meet(
     let mut encounters = Vec::new();
     for row in rows.iter().filter(|row| row.skills.serve) {
         progress.turn(row.name);
-        for framing in FRAMINGS {
+        for prefix in PREFIXES {
             for side in [Side::Server, Side::Client] {
                 let (server, client) = match side {
                     Side::Server => (*row, readinto),
                     Side::Client => (readinto, *row),
                 };
-                let outcome = match exchange(site, server, client, framing, sizes(quick)) {
+                let outcome = match exchange(site, server, client, prefix, sizes(quick)) {
                     Ok(()) => Outcome::Agreed,
                     Err(Failure::Unavailable(reason)) => Outcome::Skipped(reason),
                     Err(Failure::Broken(reason)) => Outcome::Failed(reason),
@@ -78,7 +79,7 @@ pub(crate) fn meet(
                 encounters.push(Encounter {
                     row: row.name.to_owned(),
                     side,
-                    prefix: framing.to_string(),
+                    prefix: prefix.to_string(),
                     outcome,
                 });
             }
@@ -95,20 +96,20 @@ pub(crate) fn planned(row: &Row, quick: bool) -> Duration {
         _ => Duration::from_millis(10),
     };
     // Each side starts once per size as a client, once as a server.
-    (start_up + Duration::from_millis(30)) * (sizes(quick).len() * FRAMINGS.len()) as u32
+    (start_up + Duration::from_millis(30)) * (sizes(quick).len() * PREFIXES.len()) as u32
 }
 
 fn exchange(
     site: &Site,
     server: &Row,
     client: &Row,
-    framing: Framing,
+    prefix: Prefix,
     sizes: &[usize],
 ) -> Result<(), Failure> {
-    let server: Server = site.serve(server, Transport::Tcp, framing)?;
+    let server: Server = site.serve(server, Transport::Tcp, prefix)?;
     for &size in sizes {
         let shipment = Shipment {
-            framing,
+            prefix,
             size,
             frames: 2,
             warmup: 2,
@@ -129,4 +130,4 @@ fn sizes(quick: bool) -> &'static [usize] {
 }
 
 /// The usual one, and the one of the thread.
-pub(crate) const FRAMINGS: [Framing; 2] = [Framing::U32Be, Framing::U64Le];
+pub(crate) const PREFIXES: [Prefix; 2] = [Prefix::U32Be, Prefix::U64Le];

@@ -16,9 +16,10 @@ use crate::conclude::conclude;
 use crate::figures::Spread;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
+use crate::peer::Prefix;
 use crate::prepare::ours;
 use crate::process::{Cores, Failure};
-use crate::site::{Framing, Site, Transport};
+use crate::site::{Site, Transport};
 use crate::turns::Done;
 use crate::workloads::served::{Load, Said, Scene};
 
@@ -236,7 +237,7 @@ impl Site {
             command,
             setting.arguments,
             Transport::Tcp,
-            Framing::U32Be,
+            Prefix::U32Be,
         )?;
         let mut scene = Scene::around(server, self, load)?;
         let done = scene.go()?;

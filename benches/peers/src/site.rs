@@ -1,7 +1,6 @@
 //! Where turns take place: how each row is started, and on which core.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::interrupt::Interrupt;
+use crate::peer::Prefix;
 use crate::process::{Core, Cores, Failure, Process};
 use crate::roster::Row;
 
@@ -53,26 +53,10 @@ pub(crate) enum Transport {
     Unix,
 }
 
-/// How the length before each frame is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    U32Be,
-    U64Le,
-}
-
-impl fmt::Display for Framing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Framing::U32Be => "u32be",
-            Framing::U64Le => "u64le",
-        })
-    }
-}
-
 /// What a row's client is to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shipment {
-    pub(crate) framing: Framing,
+    pub(crate) prefix: Prefix,
     pub(crate) size: usize,
     pub(crate) frames: u64,
     pub(crate) warmup: u64,
@@ -84,9 +68,9 @@ impl Site {
         &self,
         row: &Row,
         transport: Transport,
-        framing: Framing,
+        prefix: Prefix,
     ) -> Result<Server, Failure> {
-        self.serve_by(row.name, self.command(row)?, &[], transport, framing)
+        self.serve_by(row.name, self.command(row)?, &[], transport, prefix)
     }
 
     /// The same for a command that is as good as a row's, with further arguments.
@@ -96,7 +80,7 @@ impl Site {
         mut command: Command,
         arguments: &[&str],
         transport: Transport,
-        framing: Framing,
+        prefix: Prefix,
     ) -> Result<Server, Failure> {
         let (listen, folder) = match transport {
             Transport::Tcp => ("127.0.0.1:0".to_owned(), None),
@@ -108,7 +92,7 @@ impl Site {
             }
         };
         command.args(["serve", "--listen", &listen]);
-        command.args(["--prefix", &framing.to_string()]);
+        command.args(["--prefix", &prefix.to_string()]);
         command.args(arguments);
         let name = format!("the server of {name}");
         let mut process =
@@ -134,7 +118,7 @@ impl Site {
         let mut command = self.command(row)?;
         command
             .args(["bulk", "--connect", address])
-            .args(["--prefix", &shipment.framing.to_string()])
+            .args(["--prefix", &shipment.prefix.to_string()])
             .args(["--size", &shipment.size.to_string()])
             .args(["--frames", &shipment.frames.to_string()])
             .args(["--warmup", &shipment.warmup.to_string()]);
@@ -164,7 +148,7 @@ impl Site {
 
     /// Whether the row's server starts on this machine.
     pub(crate) fn try_out(&self, row: &Row) -> Result<(), Failure> {
-        self.serve(row, Transport::Tcp, Framing::U32Be).map(drop)
+        self.serve(row, Transport::Tcp, Prefix::U32Be).map(drop)
     }
 
     pub(crate) fn start_client(

@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use super::attack::{Attack, Feat};
 use super::neighbour::{self, Service};
 use super::{Contender, Effort};
+use crate::peer::Prefix;
 use crate::process::{Failure, Process, Usage, most_resident_bytes, resident_bytes};
-use crate::site::{Framing, Server, Site, Transport};
+use crate::site::{Server, Site, Transport};
 use crate::turns::unreadable;
 
 /// What came of a turn.
@@ -83,13 +84,13 @@ fn start_server(site: &Site, contender: &Contender, attack: Attack) -> Result<Se
     if attack == Attack::Descriptors {
         command = with_few_descriptors(&command);
     }
-    let (transport, framing) = (Transport::Tcp, Framing::U32Be);
+    let (transport, prefix) = (Transport::Tcp, Prefix::U32Be);
     site.serve_by(
         contender.name,
         command,
         contender.arguments,
         transport,
-        framing,
+        prefix,
     )
 }
 

@@ -1,5 +1,6 @@
 //! The frames that all rows in Rust speak, and where their servers listen.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -51,6 +52,13 @@ impl Prefix {
                 format!("a frame of {len} bytes, above the limit of {MAX_FRAME}"),
             )),
         }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
     }
 }
 

@@ -8,7 +8,7 @@ use super::losses::{self, Rival};
 use super::table::Table;
 use super::{CaseResult, Report, bars, percentiles};
 use crate::figures::{Figure, Spread};
-use crate::interoperation::{FRAMINGS, Outcome, Side};
+use crate::interoperation::{Outcome, PREFIXES, Side};
 use crate::progress::in_words;
 use crate::roster;
 use crate::workloads::Workload;
@@ -148,10 +148,9 @@ pub(super) fn interoperation_table(report: &Report) -> Table {
     let mut table = Table::new().text("row");
     let mut columns = Vec::new();
     for side in [Side::Server, Side::Client] {
-        for framing in FRAMINGS {
-            let prefix = framing.to_string();
+        for prefix in PREFIXES {
             table = table.text(&format!("its {}, {prefix}", side_name(side)));
-            columns.push((side, prefix));
+            columns.push((side, prefix.to_string()));
         }
     }
     for row in &report.rows {

@@ -10,9 +10,10 @@ use serde::Deserialize;
 
 use super::{Case, Effort, Workload, size_label, start_up};
 use crate::figures::{Figure, Measurement};
+use crate::peer::Prefix;
 use crate::process::Failure;
 use crate::roster::{self, Language, Row};
-use crate::site::{Framing, Shipment, Site, Transport};
+use crate::site::{Shipment, Site, Transport};
 use crate::turns::{Done, Turn};
 
 /// Who is at the two ends, and what is between them.
@@ -101,7 +102,7 @@ impl Case for Bulk {
         last: Option<&Measurement>,
     ) -> Result<Measurement, Failure> {
         let shipment = Shipment {
-            framing: Framing::U32Be,
+            prefix: Prefix::U32Be,
             size: self.size,
             frames: self.frames(row, last),
             warmup: self.warmup(),
@@ -111,7 +112,7 @@ impl Case for Bulk {
             Form::BothEnds | Form::OneClient => Transport::Tcp,
         };
         let server = match row.skills.serve {
-            true => Some(site.serve(row, transport, Framing::U32Be)?),
+            true => Some(site.serve(row, transport, Prefix::U32Be)?),
             false => None,
         };
         let address = server.as_ref().map_or(NOWHERE, |server| &server.address);

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::start_up;
 use crate::figures::{Figure, Measurement};
+use crate::peer::Prefix;
 use crate::process::{Failure, resident_bytes};
 use crate::roster::Row;
-use crate::site::{Framing, Server, Site, Transport};
+use crate::site::{Server, Site, Transport};
 use crate::turns::{Done, Turn, unreadable};
 
 /// What the generator is to do.
@@ -56,7 +57,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(super) fn set(site: &Site, row: &Row, load: &Load) -> Result<Scene, Failure> {
-        Scene::around(site.serve(row, Transport::Tcp, Framing::U32Be)?, site, load)
+        Scene::around(site.serve(row, Transport::Tcp, Prefix::U32Be)?, site, load)
     }
 
     /// The same for a server that runs already.
