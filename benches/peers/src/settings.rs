@@ -146,12 +146,12 @@ fn beside_plain(site: &Site, others: &[Setting], effort: Effort) -> Result<(), F
         let mut speed = vec![Vec::new(); others.len()];
         let mut cpu = speed.clone();
         for counts in effort.rounds() {
-            let plain = site.turn(&PLAIN, &load)?;
+            let plain = turn(site, &PLAIN, &load)?;
             for (index, other) in others.iter().enumerate() {
-                let other = site.turn(other, &load)?;
+                let other = turn(site, other, &load)?;
                 if counts {
-                    speed[index].push(other.rate() / plain.rate());
-                    cpu[index].push(other.server_per_frame() / plain.server_per_frame());
+                    speed[index].push(rate(&other) / rate(&plain));
+                    cpu[index].push(server_per_frame(&other) / server_per_frame(&plain));
                 }
             }
         }
@@ -178,12 +178,12 @@ fn on_all_cores(site: &Site, effort: Effort) -> Result<(), Failure> {
         let (mut speed, mut cpu) = (Vec::new(), Vec::new());
         let mut cores = [const { Vec::new() }; 4];
         for counts in effort.rounds() {
-            let one = site.turn(&PLAIN, &load)?;
-            let two = site.turn(&TWO_THREADS, &load)?;
+            let one = turn(site, &PLAIN, &load)?;
+            let two = turn(site, &TWO_THREADS, &load)?;
             if counts {
-                speed.push(two.rate() / one.rate());
-                cpu.push(two.server_per_frame() / one.server_per_frame());
-                let now = [one.server(), one.generator(), two.server(), two.generator()];
+                speed.push(rate(&two) / rate(&one));
+                cpu.push(server_per_frame(&two) / server_per_frame(&one));
+                let now = [server(&one), generator(&one), server(&two), generator(&two)];
                 for (all, now) in cores.iter_mut().zip(now) {
                     all.push(now);
                 }
@@ -228,46 +228,43 @@ const TWO_THREADS: Setting = Setting {
 const THIS: &str = "readinto-echo";
 const OTHER: &str = "the other readinto-echo";
 
-impl Site {
-    /// One turn, with a server of its own.
-    fn turn(&self, setting: &Setting, load: &Load) -> Result<Done<Said>, Failure> {
-        let command = Command::new(&self.programs[setting.program][0]);
-        let server = self.serve_by(
-            setting.program,
-            command,
-            setting.arguments,
-            Transport::Tcp,
-            Prefix::U32Be,
-        )?;
-        let mut scene = Scene::around(server, self, load)?;
-        let done = scene.go()?;
-        scene.end()?;
-        match done.said.frames {
-            0 => Err(Failure::Broken("not one frame came back".to_owned())),
-            _ => Ok(done),
-        }
+/// One turn, with a server of its own.
+fn turn(site: &Site, setting: &Setting, load: &Load) -> Result<Done<Said>, Failure> {
+    let command = Command::new(&site.programs[setting.program][0]);
+    let server = site.serve_by(
+        setting.program,
+        command,
+        setting.arguments,
+        Transport::Tcp,
+        Prefix::U32Be,
+    )?;
+    let mut scene = Scene::around(server, site, load)?;
+    let done = scene.go()?;
+    scene.end()?;
+    match done.said.frames {
+        0 => Err(Failure::Broken("not one frame came back".to_owned())),
+        _ => Ok(done),
     }
 }
 
-impl Done<Said> {
-    /// Frames per second.
-    fn rate(&self) -> f64 {
-        self.said.frames as f64 / self.said.seconds
-    }
+/// Frames per second.
+fn rate(done: &Done<Said>) -> f64 {
+    done.said.frames as f64 / done.said.seconds
+}
 
-    /// Processor seconds.
-    fn server_per_frame(&self) -> f64 {
-        self.server.cpu.as_secs_f64() / self.said.frames as f64
-    }
+/// Processor seconds.
+fn server_per_frame(done: &Done<Said>) -> f64 {
+    done.server.cpu.as_secs_f64() / done.said.frames as f64
+}
 
-    /// How many cores it used.
-    fn server(&self) -> f64 {
-        self.server.cpu.as_secs_f64() / self.said.seconds
-    }
+/// How many cores the server used.
+fn server(done: &Done<Said>) -> f64 {
+    done.server.cpu.as_secs_f64() / done.said.seconds
+}
 
-    fn generator(&self) -> f64 {
-        self.client.cpu.as_secs_f64() / self.said.seconds
-    }
+/// The same of the load generator.
+fn generator(done: &Done<Said>) -> f64 {
+    done.client.cpu.as_secs_f64() / done.said.seconds
 }
 
 fn describe(load: &Load) -> String {

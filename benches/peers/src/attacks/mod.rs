@@ -22,7 +22,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::background::Watch;
-use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::conclude::conclude;
+use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::prepare::ours;
 use crate::process::{Cores, Failure};
@@ -146,28 +147,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     };
 
     let watch = Watch::start(machine.cores);
-    let suffered = match attack_all(options, &site) {
-        Err(Failure::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
-        outcome => outcome.map_err(|failure| failure.to_string())?,
-    };
-    let warning = watch.read().warning().unwrap_or_default();
-    println!("{warning}");
-    if options.update_docs {
+    let outcome = attack_all(options, &site).and_then(|suffered| {
+        if !options.update_docs {
+            return Ok(());
+        }
         let mut block = table::explained(&suffered);
         let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         write!(
             block,
             "\n{}; medians of {} interleaved rounds with the least and the most, {}; measured \
-             {}. {warning}\n",
+             {}. {}\n",
             machine.describe(),
             options.effort().rounds,
             site.cores.describe(),
             today.split('T').next().unwrap_or_default(),
+            watch.read().warning().unwrap_or_default(),
         )
         .expect("a string takes all");
-        update_docs(&block)?;
-    }
-    Ok(ExitCode::SUCCESS)
+        update_docs(&block).map_err(|error| Failure::Broken(error.to_string()))
+    });
+    conclude(outcome, &watch)
 }
 
 /// Every server at every attack, in turns; tells the figures of each attack at once.
