@@ -42,3 +42,44 @@ const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 /// Where the kernel grants less, its own autotuning does better.
 const LEAST_RECEIVE_BUFFER: usize = 1024 * 1024;
 const UNIX_SEND_BUFFER: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use readinto::{Address, Listener, Reactor, Stream};
+    use tempfile::TempDir;
+
+    use super::super::framing::Connected;
+    use super::*;
+
+    /// Or rows that are tuned would be compared with something else.
+    #[test]
+    fn a_tuned_socket_has_the_options_of_a_stream_of_readinto() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("socket");
+        for address in ["127.0.0.1:0".parse().unwrap(), Address::Unix(path)] {
+            let mut reactor = Reactor::new().unwrap();
+            let handle = reactor.handle();
+            let listener = Listener::bind(&handle, &address).unwrap();
+            let address = listener.local_address();
+            let stream = reactor.block_on(Stream::connect(&handle, &address));
+            let stream = stream.unwrap().unwrap();
+
+            let connected = Connected::to(&address.to_string()).unwrap();
+            let socket = match &connected {
+                Connected::Tcp(stream) => SockRef::from(stream),
+                Connected::Unix(stream) => SockRef::from(stream),
+            };
+            Tuning::AsReadinto.apply(&socket).unwrap();
+            assert_eq!(options(&socket), options(&stream.socket()), "{address}");
+        }
+    }
+
+    /// The sizes of the buffers, and whether `TCP_NODELAY` is set if there is one.
+    fn options(socket: &SockRef<'_>) -> (usize, usize, Option<bool>) {
+        (
+            socket.recv_buffer_size().unwrap(),
+            socket.send_buffer_size().unwrap(),
+            socket.tcp_nodelay().ok(),
+        )
+    }
+}
