@@ -4,8 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::stream::MAX_HEAD;
-
 /// How a frame's length is written before its payload.
 ///
 /// The length counts the bytes of the payload, not its own.
@@ -48,7 +46,7 @@ pub enum Prefix {
 }
 
 /// The longest prefix, in bytes.
-pub(crate) const MAX_PREFIX: usize = MAX_HEAD;
+pub(crate) const MAX_PREFIX: usize = 8;
 
 impl Prefix {
     /// All of them.

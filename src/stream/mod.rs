@@ -3,9 +3,11 @@
 mod accept_error;
 mod address;
 mod bound_listener;
+mod buffers;
 mod connect;
 mod connection;
 mod error;
+mod gather;
 mod listener;
 mod low_water;
 mod options;
@@ -26,11 +28,12 @@ use crate::reactor::{Inner, Registration};
 
 pub use address::{Address, AddressError};
 pub use bound_listener::BoundListener;
+pub use buffers::Buffers;
 pub use error::StreamError;
+pub(crate) use gather::Gather;
 pub use listener::Listener;
 pub use read_exact_into::ReadExactInto;
-pub use write_all::{Buffers, WriteAll};
-pub(crate) use write_all::{Gather, MAX_HEAD};
+pub use write_all::WriteAll;
 
 use connection::Connection;
 use error::Poison;
