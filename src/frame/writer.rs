@@ -305,7 +305,7 @@ impl FrameWriter {
 
     fn poll_flush(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
         if let Some(Fed { block, sent, end }) = &mut self.fed {
-            ready!(self.half.poll_send(context, &block[..*end], sent))?;
+            ready!(self.half.poll_send_all(context, &block[..*end], sent))?;
             self.fed = None;
             self.sendings += 1;
         }
@@ -361,7 +361,7 @@ impl WriteFrame<'_> {
                 sending.insert(Gather::new(head, prefix.size(), *body))
             }
         };
-        ready!(writer.half.poll_drain(context, frame))?;
+        ready!(writer.half.poll_gathered(context, frame))?;
         writer.sendings += 1;
         writer.half.reactor().counters.frames_out.add(1);
         Poll::Ready(Ok(()))

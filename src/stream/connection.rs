@@ -43,7 +43,7 @@ impl Connection {
     /// The kernel reports a reset once, to whichever call comes first. If that
     /// is a write, the next read returns 0, and a connection that was cut in
     /// the middle looks like one that ended cleanly.
-    pub(super) fn noted<T>(&self, moved: io::Result<T>) -> io::Result<T> {
+    fn noted<T>(&self, moved: io::Result<T>) -> io::Result<T> {
         // A broken pipe is no reset: either we have shut down writing, or the
         // peer had ended its side before, and all that it sent can be read.
         if let Err(error) = &moved
@@ -108,9 +108,32 @@ impl Connection {
         }
     }
 
+    /// Sends once, and tells how many of `rest` bytes the kernel took: at least one.
+    ///
+    /// `call` gets the number of bytes that it may send.
+    #[inline]
+    pub(super) fn poll_send(
+        &self,
+        context: &Context<'_>,
+        rest: usize,
+        call: impl FnMut(&Socket, usize) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.registration.poll_transfer(
+            context,
+            Direction::Write,
+            self.send_limit(rest),
+            || self.send_unit(),
+            call,
+        ));
+        Poll::Ready(match self.noted(sent) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            sent => sent,
+        })
+    }
+
     /// How many of `rest` bytes one system call may send, whatever the budget
     /// allows: all, or whole units.
-    pub(super) fn send_limit(&self, rest: usize) -> usize {
+    fn send_limit(&self, rest: usize) -> usize {
         let chunk = match self.peer {
             Peer::Unix(_) => UNIX_CHUNK,
             Peer::Tcp(_) => TCP_CHUNK,
@@ -124,7 +147,7 @@ impl Connection {
 
     /// What a chunk that is not all should be a whole multiple of: a TCP
     /// segment, as a runt segment for each chunk costs a third on loopback.
-    pub(super) fn send_unit(&self) -> usize {
+    fn send_unit(&self) -> usize {
         match self.peer {
             Peer::Unix(_) => UNIX_UNIT,
             Peer::Tcp(_) => self.segment(),

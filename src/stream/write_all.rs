@@ -5,12 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::Socket;
+
 use super::WriteHalf;
 use super::buffers::Buffers;
-use super::connection::Connection;
 use super::error::StreamError;
 use super::gather::{Gather, MAX_HEAD, SEND_FLAGS};
-use crate::reactor::Direction;
 
 impl WriteHalf {
     /// Sends all bytes of a slice, or of a list of slices; resolves when the
@@ -46,35 +46,19 @@ impl WriteHalf {
     /// Sends what is left of `gather`.
     ///
     /// It leaves poisoning to [`abandon`](WriteHalf::abandon).
-    pub(crate) fn poll_drain(
+    pub(crate) fn poll_gathered(
         &mut self,
         context: &Context<'_>,
         gather: &mut Gather<'_>,
     ) -> Poll<Result<(), StreamError>> {
         self.ensure_sound()?;
-        let connection = &self.connection;
         while gather.written() < gather.len() {
-            let wanted = connection.send_limit(gather.within_one_call());
-            let moved = ready!(connection.registration.poll_transfer(
-                context,
-                Direction::Write,
-                wanted,
-                || connection.send_unit(),
-                |socket, chunk| gather.send(socket, chunk),
-            ));
-            match sent_some(connection, moved) {
-                Ok(moved) => {
-                    gather.advance(moved);
-                    self.sent += moved as u64;
-                }
-                Err(source) => {
-                    return Poll::Ready(Err(StreamError::Io {
-                        moved: gather.written(),
-                        wanted: gather.len(),
-                        source,
-                    }));
-                }
-            }
+            let rest = gather.within_one_call();
+            let send = |socket: &Socket, chunk| gather.send(socket, chunk);
+            let moved = ready!(self.connection.poll_send(context, rest, send))
+                .map_err(|source| failed(gather.written(), gather.len(), source))?;
+            gather.advance(moved);
+            self.sent += moved as u64;
         }
         Poll::Ready(Ok(()))
     }
@@ -89,46 +73,30 @@ impl WriteHalf {
     /// Sends `bytes` from `*sent` on, and keeps count in `sent` across calls.
     ///
     /// It leaves poisoning to the caller, who may know how to go on.
-    pub(crate) fn poll_send(
+    pub(crate) fn poll_send_all(
         &mut self,
         context: &Context<'_>,
         bytes: &[u8],
         sent: &mut usize,
     ) -> Poll<Result<(), StreamError>> {
         self.ensure_sound()?;
-        let connection = &self.connection;
         while *sent < bytes.len() {
             let rest = &bytes[*sent..];
-            let moved = ready!(connection.registration.poll_transfer(
-                context,
-                Direction::Write,
-                connection.send_limit(rest.len()),
-                || connection.send_unit(),
-                |socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS),
-            ));
-            match sent_some(connection, moved) {
-                Ok(moved) => {
-                    *sent += moved;
-                    self.sent += moved as u64;
-                }
-                Err(source) => {
-                    return Poll::Ready(Err(StreamError::Io {
-                        moved: *sent,
-                        wanted: bytes.len(),
-                        source,
-                    }));
-                }
-            }
+            let send = |socket: &Socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS);
+            let moved = ready!(self.connection.poll_send(context, rest.len(), send))
+                .map_err(|source| failed(*sent, bytes.len(), source))?;
+            *sent += moved;
+            self.sent += moved as u64;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// What a call has moved, with its error remembered for the reading side.
-fn sent_some(connection: &Connection, moved: io::Result<usize>) -> io::Result<usize> {
-    match connection.noted(moved) {
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        moved => moved,
+fn failed(moved: usize, wanted: usize, source: io::Error) -> StreamError {
+    StreamError::Io {
+        moved,
+        wanted,
+        source,
     }
 }
 
@@ -149,7 +117,7 @@ impl Future for WriteAll<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let WriteAll { half, gather } = &mut *self;
-        half.poll_drain(context, gather)
+        half.poll_gathered(context, gather)
     }
 }
 
