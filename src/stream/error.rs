@@ -111,24 +111,36 @@ impl From<StreamError> for io::Error {
     }
 }
 
-/// How far an operation in one direction got before it was abandoned.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Poison {
+/// What an operation that stops half-way leaves behind, for all that follow in its
+/// direction.
+///
+/// Boxed, since it is seldom there and there are many connections.
+#[derive(Debug, Default)]
+pub(super) struct Poison(Option<Box<HalfDone>>);
+
+#[derive(Debug)]
+struct HalfDone {
     moved: usize,
     wanted: usize,
 }
 
 impl Poison {
-    /// What an operation leaves behind that stopped after `moved` bytes:
-    /// nothing, if it had not begun.
-    pub(crate) fn of(moved: usize, wanted: usize) -> Option<Poison> {
-        (moved > 0).then_some(Poison { moved, wanted })
+    /// Notes that an operation stopped after `moved` bytes; tells whether that is the
+    /// first to leave poison. One that had not begun leaves none.
+    #[must_use]
+    pub(super) fn set(&mut self, moved: usize, wanted: usize) -> bool {
+        let is_first = self.0.is_none() && moved > 0;
+        if is_first {
+            self.0 = Some(Box::new(HalfDone { moved, wanted }));
+        }
+        is_first
     }
 
-    pub(crate) fn error(self) -> StreamError {
-        StreamError::Poisoned {
-            moved: self.moved,
-            wanted: self.wanted,
+    /// Fails if there is any.
+    pub(super) fn ensure_none(&self) -> Result<(), StreamError> {
+        match self.0.as_deref() {
+            None => Ok(()),
+            Some(&HalfDone { moved, wanted }) => Err(StreamError::Poisoned { moved, wanted }),
         }
     }
 }

@@ -74,13 +74,13 @@ impl Stream {
         Stream {
             read: ReadHalf {
                 connection: connection.clone(),
-                poison: None,
+                poison: Poison::default(),
                 ahead: ReadAhead::default(),
                 reads_ahead: false,
             },
             write: WriteHalf {
                 connection,
-                poison: None,
+                poison: Poison::default(),
                 sent: 0,
             },
         }
@@ -239,8 +239,7 @@ impl Stream {
 /// The reading half of a [`Stream`]; see [`Stream::split`].
 pub struct ReadHalf {
     connection: Rc<Connection>,
-    /// Boxed, since it is seldom there and there are many connections.
-    poison: Option<Box<Poison>>,
+    poison: Poison,
     ahead: ReadAhead,
     /// Whether exact reads put something there.
     reads_ahead: bool,
@@ -261,22 +260,10 @@ impl ReadHalf {
 
     /// Makes every further read fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
-        if self.poison.is_none()
-            && let Some(poison) = Poison::of(moved, wanted)
-        {
-            self.poison = Some(Box::new(poison));
+        if self.poison.set(moved, wanted) {
             self.reactor().counters.poisoned.add(1);
-        }
-        if self.poison.is_some() {
             self.discard_ahead();
         }
-    }
-
-    /// Fails if an earlier read stopped half-way.
-    fn ensure_sound(&self) -> Result<(), StreamError> {
-        self.poison
-            .as_ref()
-            .map_or(Ok(()), |poison| Err(poison.error()))
     }
 
     /// The reactor that it belongs to.
@@ -287,14 +274,14 @@ impl ReadHalf {
 
 impl fmt::Debug for ReadHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt_half("ReadHalf", &self.connection, self.poison.as_deref(), f)
+        fmt_half("ReadHalf", &self.connection, &self.poison, f)
     }
 }
 
 /// The writing half of a [`Stream`]; see [`Stream::split`].
 pub struct WriteHalf {
     connection: Rc<Connection>,
-    poison: Option<Box<Poison>>,
+    poison: Poison,
     /// How many bytes the kernel has taken.
     sent: u64,
 }
@@ -337,9 +324,7 @@ impl WriteHalf {
 
     /// Fails if an earlier write stopped half-way.
     pub(crate) fn ensure_sound(&self) -> Result<(), StreamError> {
-        self.poison
-            .as_ref()
-            .map_or(Ok(()), |poison| Err(poison.error()))
+        self.poison.ensure_none()
     }
 
     /// The reactor that it belongs to.
@@ -354,10 +339,7 @@ impl WriteHalf {
 
     /// Makes every further write fail, unless nothing had moved.
     pub(crate) fn poison(&mut self, moved: usize, wanted: usize) {
-        if self.poison.is_none()
-            && let Some(poison) = Poison::of(moved, wanted)
-        {
-            self.poison = Some(Box::new(poison));
+        if self.poison.set(moved, wanted) {
             self.reactor().counters.poisoned.add(1);
         }
     }
@@ -365,18 +347,18 @@ impl WriteHalf {
 
 impl fmt::Debug for WriteHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt_half("WriteHalf", &self.connection, self.poison.as_deref(), f)
+        fmt_half("WriteHalf", &self.connection, &self.poison, f)
     }
 }
 
 fn fmt_half(
     name: &str,
     connection: &Connection,
-    poison: Option<&Poison>,
+    poison: &Poison,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     f.debug_struct(name)
         .field("peer", &connection.peer.address())
-        .field("poison", &poison)
+        .field("poison", poison)
         .finish_non_exhaustive()
 }

@@ -152,7 +152,7 @@ impl ReadHalf {
         context: &Context<'_>,
         most: usize,
     ) -> Poll<Result<Option<usize>, StreamError>> {
-        self.ensure_sound()?;
+        self.poison.ensure_none()?;
         let received = self.ahead.poll_more(&self.connection, context, most);
         self.ahead.release_if_empty();
         received.map_err(|source| StreamError::Io {

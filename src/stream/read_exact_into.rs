@@ -52,7 +52,7 @@ impl ReadHalf {
         buf: &mut [u8],
         filled: &mut usize,
     ) -> Poll<Result<(), StreamError>> {
-        self.ensure_sound()?;
+        self.poison.ensure_none()?;
         let wanted = buf.len();
         let moved = self.ahead.move_into(&mut buf[*filled..]);
         if moved > 0 {
