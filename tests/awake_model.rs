@@ -54,7 +54,8 @@ impl Model {
                 *count = 0;
             }
             self.state.leave_idle();
-            self.state.drain(|| seen = self.pushed.load(Relaxed));
+            self.state
+                .take_announced(|| seen = self.pushed.load(Relaxed));
         }
         sleeps
     }

@@ -200,8 +200,8 @@ impl Loop {
             }
             self.awake.state.leave_idle();
             let mut woken = Vec::new();
-            self.awake.state.drain(|| {
-                woken.extend(self.ready.drain());
+            self.awake.state.take_announced(|| {
+                woken.extend(self.ready.take_queued());
                 self.jobs.run(&Handle);
             });
             assert!(woken.len() <= 1, "the task is queued twice");

@@ -5,9 +5,9 @@
 //! Three states in one atomic tell the cases apart.
 //!
 //! The order that makes this sound: a waker first pushes its work, then calls
-//! [`AwakeFlag::notify`]; the loop calls [`AwakeFlag::drain`], which first resets
-//! the flag and then takes the work. Both are read-modify-write operations on one
-//! atomic, so either the loop sees the work in this drain, or it sees that it is
+//! [`AwakeFlag::notify`]; the loop calls [`AwakeFlag::take_announced`], which first
+//! resets the flag and then takes the work. Both are read-modify-write operations on
+//! one atomic, so either the loop finds the work there, or it sees that it is
 //! notified when it next tries to park.
 
 mod state;
@@ -71,9 +71,9 @@ impl AwakeFlag {
         self.state.is_notified()
     }
 
-    /// See [`State::drain`].
-    pub(crate) fn drain(&self, take: impl FnOnce()) {
-        self.state.drain(take);
+    /// See [`State::take_announced`].
+    pub(crate) fn take_announced(&self, take: impl FnOnce()) {
+        self.state.take_announced(take);
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.drain(|| ());
+        flag.take_announced(|| ());
         assert!(flag.try_idle());
         flag.notify();
         assert!(woken(&mut poll));
@@ -109,12 +109,12 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let flag = AwakeFlag::new(poll.registry(), Token(0)).unwrap();
 
-        flag.drain(|| ());
+        flag.take_announced(|| ());
         flag.notify();
         assert!(!flag.try_idle());
         assert!(!woken(&mut poll));
 
-        flag.drain(|| ());
+        flag.take_announced(|| ());
         assert!(flag.try_idle());
     }
 }

@@ -332,7 +332,7 @@ impl Reactor {
     /// Takes in what other threads, and wakers, have brought.
     fn take_in(&mut self) {
         let inner = &self.handle.inner;
-        inner.awake.drain(|| {
+        inner.awake.take_announced(|| {
             inner.counters.wake_ups.add(1);
             inner.tasks.take_woken(&inner.ready);
             self.jobs.run(&self.handle);

@@ -69,8 +69,8 @@ pub(crate) struct ReadyReceiver {
 
 impl ReadyReceiver {
     /// Takes out what is queued now; what is pushed meanwhile stays.
-    pub(crate) fn drain(&self) -> impl Iterator<Item = TaskId> {
-        // Both lengths are fixed before either is drained: tasks that wake
+    pub(crate) fn take_queued(&self) -> impl Iterator<Item = TaskId> {
+        // Both lengths are fixed before anything is taken: tasks that wake
         // themselves for ever would keep the first queue from running dry.
         let queued = self.queue.try_iter().take(self.queue.len());
         let overflowed = self.overflow.try_iter().take(self.overflow.len());

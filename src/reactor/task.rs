@@ -124,7 +124,7 @@ impl TaskTable {
 
     /// Adds the tasks that wakers have named to those that are to be polled.
     pub(crate) fn take_woken(&self, woken: &ReadyReceiver) {
-        self.runnable.borrow_mut().extend(woken.drain());
+        self.runnable.borrow_mut().extend(woken.take_queued());
     }
 
     /// How many tasks are to be polled.

@@ -7,7 +7,7 @@ use super::atomic::{AtomicU8, Ordering::AcqRel, Ordering::Acquire};
 
 /// Parked in `poll`, or about to be: the next notification must write.
 const IDLE: u8 = 0;
-/// Running, and nothing new since the work was last drained.
+/// Running, and nothing new since work was last taken.
 const AWAKE: u8 = 1;
 /// Running or on its way back, with new work pending: nothing to write.
 const NOTIFIED: u8 = 2;
@@ -35,8 +35,8 @@ impl State {
 
     /// Enters the state, or stays in it, in which a notification wakes.
     ///
-    /// Returns `false` if work was announced since the last drain; the loop
-    /// must then not sleep.
+    /// Returns `false` if work was announced since it was last taken; the
+    /// loop must then not sleep.
     #[must_use]
     pub(crate) fn try_idle(&self) -> bool {
         match self.0.compare_exchange(AWAKE, IDLE, AcqRel, Acquire) {
@@ -51,13 +51,13 @@ impl State {
         let _ = self.0.compare_exchange(IDLE, AWAKE, AcqRel, Acquire);
     }
 
-    /// Whether work was announced since the last drain.
+    /// Whether work was announced since it was last taken.
     pub(crate) fn is_notified(&self) -> bool {
         self.0.load(Acquire) == NOTIFIED
     }
 
     /// Has `take` take the work announced so far, if there is any.
-    pub(crate) fn drain(&self, take: impl FnOnce()) {
+    pub(crate) fn take_announced(&self, take: impl FnOnce()) {
         // First: what comes while it takes must forbid the next sleep.
         if self.0.swap(AWAKE, AcqRel) == NOTIFIED {
             take();
