@@ -149,8 +149,8 @@ impl FrameReader {
     ///
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next_len(&mut self) -> Result<Option<usize>, FrameError> {
-        let waiting = Waiting(self);
-        poll_fn(|context| waiting.0.poll_in_time(context, FrameReader::poll_len)).await
+        let guard = TicketGuard(self);
+        poll_fn(|context| guard.0.poll_in_time(context, FrameReader::poll_len)).await
     }
 
     /// Reads the payload into `buf`, which has exactly the length that
@@ -234,8 +234,8 @@ impl FrameReader {
                 Some(len)
             }
             None => {
-                let waiting = Waiting(self);
-                poll_fn(|context| waiting.0.poll_in_time(context, FrameReader::poll_next)).await?
+                let guard = TicketGuard(self);
+                poll_fn(|context| guard.0.poll_in_time(context, FrameReader::poll_next)).await?
             }
         };
         Ok(len.map(|len| match &self.buffer {
@@ -329,9 +329,9 @@ impl FrameReader {
 
 /// An operation that is going on. Dropped, it gives up its place in the queue
 /// for memory.
-struct Waiting<'a>(&'a mut FrameReader);
+struct TicketGuard<'a>(&'a mut FrameReader);
 
-impl Drop for Waiting<'_> {
+impl Drop for TicketGuard<'_> {
     fn drop(&mut self) {
         self.0.ticket = None;
     }

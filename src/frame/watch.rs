@@ -62,14 +62,14 @@ impl Watch {
 
 /// A limit to how long a frame may take while others wait for memory.
 #[derive(Debug)]
-pub(super) struct Shortage {
+pub(super) struct ShortageTimeout {
     pub(super) after: Duration,
     watch: Watch,
 }
 
-impl Shortage {
-    pub(super) fn new(after: Duration) -> Shortage {
-        Shortage {
+impl ShortageTimeout {
+    pub(super) fn new(after: Duration) -> ShortageTimeout {
+        ShortageTimeout {
             after,
             watch: Watch::default(),
         }

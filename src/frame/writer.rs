@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::{FrameError, TimeLimit};
 use super::prefix::Prefix;
-use super::watch::{Shortage, Watch};
+use super::watch::{ShortageTimeout, Watch};
 use crate::pool::{BLOCK, Block};
 use crate::stream::{Buffers, Gather, WriteHalf};
 
@@ -47,7 +47,7 @@ pub struct FrameWriter {
     sendings: u64,
     /// Boxed, since many have none.
     stall: Option<Box<Stall>>,
-    shortage: Option<Box<Shortage>>,
+    shortage: Option<Box<ShortageTimeout>>,
 }
 
 /// How long the peer may take nothing, and what keeps that.
@@ -119,7 +119,9 @@ impl FrameWriter {
     /// See [`FrameReader::shortage_timeout`](super::FrameReader::shortage_timeout).
     #[must_use]
     pub fn shortage_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameWriter {
-        self.shortage = after.into().map(|after| Box::new(Shortage::new(after)));
+        self.shortage = after
+            .into()
+            .map(|after| Box::new(ShortageTimeout::new(after)));
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::FrameReader;
 use crate::frame::error::{FrameError, TimeLimit};
-use crate::frame::watch::{Shortage, Watch};
+use crate::frame::watch::{ShortageTimeout, Watch};
 
 /// The limits of one reader, and what keeps them.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct TimeLimits {
     idle: Option<Duration>,
     frame: Option<Duration>,
     watch: Watch,
-    shortage: Option<Shortage>,
+    shortage: Option<ShortageTimeout>,
 }
 
 impl FrameReader {
@@ -100,7 +100,7 @@ impl FrameReader {
     /// ```
     #[must_use]
     pub fn shortage_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameReader {
-        self.time_limits.get_or_insert_default().shortage = after.into().map(Shortage::new);
+        self.time_limits.get_or_insert_default().shortage = after.into().map(ShortageTimeout::new);
         self
     }
 
