@@ -128,12 +128,9 @@ async fn answer(shard: &Shard, stream: Stream, guard: &DrainGuard) -> io::Result
         }
     }
     if questions.is_drained() {
-        // The peer may be sending still. A socket that is closed with unread bytes resets
-        // its connection, and the last answers with it.
+        // The peer may be sending still, and not have read the last answers yet.
         guard.settle();
-        answers.into_inner().shutdown_write()?;
-        let rest = questions.discard_rest();
-        let _ = shard.handle.timeout(LINGER, rest).await;
+        questions.linger(answers, LINGER).await?;
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ use crate::waiting::{Place, Waiting};
 /// use std::time::Duration;
 ///
 /// use readinto::{
-///     BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor, Shard, Shards,
-///     Stream,
+///     BoundListener, DrainGuard, FrameReader, FrameWriter, Listener, Prefix, Reactor, Shard,
+///     Shards, Stream,
 /// };
 ///
 /// /// Serves the connections of one thread, until the drain begins.
@@ -45,12 +45,12 @@ use crate::waiting::{Place, Waiting};
 /// async fn accept(shard: Shard, listener: Listener) -> std::io::Result<()> {
 ///     loop {
 ///         let stream = listener.accept().await?;
-///         shard.handle.spawn(echo(shard.clone(), stream));
+///         let guard = shard.drain.enter(); // now, not when the task is first polled
+///         shard.handle.spawn(echo(shard.clone(), stream, guard));
 ///     }
 /// }
 ///
-/// async fn echo(shard: Shard, stream: Stream) -> std::io::Result<()> {
-///     let _guard = shard.drain.enter();
+/// async fn echo(shard: Shard, stream: Stream, _guard: DrainGuard) -> std::io::Result<()> {
 ///     let (read, write) = stream.split();
 ///     let mut frames = FrameReader::new(read, Prefix::U32Be, 1 << 20).drain(&shard.drain);
 ///     let mut answers = FrameWriter::new(write, Prefix::U32Be);
@@ -58,10 +58,8 @@ use crate::waiting::{Place, Waiting};
 ///         answers.write(payload).await?;
 ///     }
 ///     if frames.is_drained() {
-///         // The peer may be sending still: see `Drain`.
-///         answers.into_inner().shutdown_write()?;
-///         let rest = frames.discard_rest();
-///         let _ = shard.handle.timeout(Duration::from_secs(1), rest).await;
+///         // The peer may be sending still, and not have read the last answers yet.
+///         frames.linger(answers, Duration::from_secs(1)).await?;
 ///     }
 ///     Ok(())
 /// }

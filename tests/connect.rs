@@ -98,7 +98,7 @@ fn a_path_that_is_no_socket_is_refused() {
 #[test]
 fn a_path_that_is_not_the_name_of_the_socket_is_no_address() {
     run(async |handle| {
-        let folder = TempDir::new();
+        let folder = TempDir::new().unwrap();
         let cut = folder.path().join("socket\0more");
         for path in ["".into(), cut] {
             let address = Address::Unix(path);

@@ -241,6 +241,12 @@ impl From<StreamError> for FrameError {
     }
 }
 
+impl From<io::Error> for FrameError {
+    fn from(error: io::Error) -> FrameError {
+        FrameError::Io(error)
+    }
+}
+
 impl From<FrameError> for io::Error {
     fn from(error: FrameError) -> io::Error {
         let kind = match error {

@@ -1,6 +1,6 @@
 //! What the writing verb sends: one slice, or several as if they were joined.
 
-/// What [`write_all`](WriteHalf::write_all) sends: one borrowed slice, or a
+/// What [`write_all`](super::WriteHalf::write_all) sends: one borrowed slice, or a
 /// list of them that leave in order, as if they were joined.
 ///
 /// A list saves the copy that joining would cost, and the system call that a
