@@ -356,7 +356,7 @@ fn who_waits_when_the_reactor_goes_is_told() {
         panic!("it waits for ever");
     };
     assert!(
-        matches!(&error, FrameError::Io(error) if error.kind() == ErrorKind::NotConnected),
+        matches!(&error, FrameError::Io { source, .. } if source.kind() == ErrorKind::NotConnected),
         "{error}"
     );
 }

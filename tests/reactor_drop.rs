@@ -338,7 +338,7 @@ fn bytes_that_have_arrived_can_be_read_after_the_reactor_is_gone() {
 
     let mut frames = FrameReader::new(read, Prefix::U32Be, 8);
     let error = complete(frames.next()).unwrap_err();
-    assert!(matches!(error, FrameError::Io(_)), "{error}");
+    assert!(matches!(error, FrameError::Io { .. }), "{error}");
     drop((frames, write));
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

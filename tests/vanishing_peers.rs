@@ -77,7 +77,9 @@ async fn next_after(
 #[track_caller]
 fn assert_reset<T: std::fmt::Debug>(result: Result<T, FrameError>) {
     match result {
-        Err(FrameError::Io(error)) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        Err(FrameError::Io { source, .. }) => {
+            assert_eq!(source.kind(), ErrorKind::ConnectionReset);
+        }
         other => panic!("{other:?} instead of a reset"),
     }
 }
@@ -195,7 +197,7 @@ fn a_peer_that_vanishes_while_we_write_ends_the_write() {
         }
         let (first, second) = writing.await.unwrap();
         match first {
-            Err(FrameError::Io(error)) => assert!(is_gone(error.kind()), "{error}"),
+            Err(FrameError::Io { source, .. }) => assert!(is_gone(source.kind()), "{source}"),
             other => panic!("{other:?} instead of an error"),
         }
         match second {

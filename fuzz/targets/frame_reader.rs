@@ -380,7 +380,9 @@ impl Case<'_> {
         let mut wrong = [0; 2];
         let wrong = self.reader.read_payload_into(&mut wrong[..other]);
         match self.lab.attempt(1, wrong) {
-            Poll::Ready(Err(FrameError::WrongBuffer { buffer, payload, .. })) => {
+            Poll::Ready(Err(FrameError::WrongBuffer {
+                buffer, payload, ..
+            })) => {
                 assert_eq!((buffer, payload), (other, due));
             }
             outcome => panic!("{outcome:?} with a wrong buffer"),
@@ -437,7 +439,9 @@ fn assert_error(error: &FrameError, expected: &Expected<'_>, limit: usize) {
                 wanted: whole,
             },
         ) => (got, wanted) == (there, whole),
-        (FrameError::Io(error), Expected::Reset) => error.kind() == ErrorKind::ConnectionReset,
+        (FrameError::Io { source, .. }, Expected::Reset) => {
+            source.kind() == ErrorKind::ConnectionReset
+        }
         _ => false,
     };
     assert!(is_right, "{error:?} instead of {expected:?}");

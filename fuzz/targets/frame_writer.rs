@@ -183,7 +183,9 @@ impl Case<'_> {
         }
         if len as u64 > self.prefix.max_len() {
             match outcome {
-                Poll::Ready(Err(FrameError::PrefixOverflow { len: named, prefix, .. })) => {
+                Poll::Ready(Err(FrameError::PrefixOverflow {
+                    len: named, prefix, ..
+                })) => {
                     assert_eq!((named, prefix), (len as u64, self.prefix));
                 }
                 outcome => panic!("{outcome:?} for {len} bytes behind {}", self.prefix),

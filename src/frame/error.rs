@@ -126,7 +126,11 @@ pub enum FrameError {
         wanted: usize,
     },
     /// The system call failed.
-    Io(io::Error),
+    #[non_exhaustive]
+    Io {
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// A limit to how long a peer may take; see [`FrameError::TimedOut`].
@@ -214,7 +218,7 @@ impl fmt::Display for FrameError {
                 wanted: *wanted,
             }
             .fmt(f),
-            FrameError::Io(error) => error.fmt(f),
+            FrameError::Io { source } => source.fmt(f),
         }
     }
 }
@@ -222,7 +226,7 @@ impl fmt::Display for FrameError {
 impl Error for FrameError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            FrameError::Io(error) => Some(error),
+            FrameError::Io { source } => Some(source),
             _ => None,
         }
     }
@@ -236,21 +240,21 @@ impl From<StreamError> for FrameError {
                 wanted,
             },
             StreamError::Poisoned { moved, wanted } => FrameError::Poisoned { moved, wanted },
-            StreamError::Io { source, .. } => FrameError::Io(source),
+            StreamError::Io { source, .. } => FrameError::Io { source },
         }
     }
 }
 
 impl From<io::Error> for FrameError {
-    fn from(error: io::Error) -> FrameError {
-        FrameError::Io(error)
+    fn from(source: io::Error) -> FrameError {
+        FrameError::Io { source }
     }
 }
 
 impl From<FrameError> for io::Error {
     fn from(error: FrameError) -> io::Error {
         let kind = match error {
-            FrameError::Io(error) => return error,
+            FrameError::Io { source } => return source,
             FrameError::TooLarge { .. } => io::ErrorKind::InvalidData,
             FrameError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             FrameError::OutOfMemory { .. } | FrameError::OverBudget { .. } => {

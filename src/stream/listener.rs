@@ -85,7 +85,7 @@ impl Listener {
     ///
     /// See the crate's own.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let _turn = Turn::take(&self.accepting)?;
+        let _guard = AcceptGuard::take(&self.accepting)?;
         let inner = self.registration.inner();
         loop {
             match self.accept_one().await {
@@ -207,21 +207,21 @@ impl fmt::Debug for Listener {
 }
 
 /// Held by the one `accept` that may wait: two would take each other's waker.
-struct Turn<'a>(&'a Cell<bool>);
+struct AcceptGuard<'a>(&'a Cell<bool>);
 
-impl Turn<'_> {
-    fn take(accepting: &Cell<bool>) -> io::Result<Turn<'_>> {
+impl AcceptGuard<'_> {
+    fn take(accepting: &Cell<bool>) -> io::Result<AcceptGuard<'_>> {
         if accepting.replace(true) {
             return Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 "another task is waiting to accept on this listener",
             ));
         }
-        Ok(Turn(accepting))
+        Ok(AcceptGuard(accepting))
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for AcceptGuard<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }

@@ -246,7 +246,7 @@ impl FrameReader {
             }
             let reactor = self.half.reactor();
             let lent = ready!(reactor.poll_buffer(context, &mut self.ticket, len));
-            self.buffer = Some(lent.map_err(FrameError::Io)?);
+            self.buffer = Some(lent?);
         }
         let (Some(payload), Some(buffer)) = (&mut self.payload, &mut self.buffer) else {
             return Poll::Ready(Ok(()));
