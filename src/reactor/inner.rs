@@ -62,12 +62,14 @@ impl Inner {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn turn_begins(&self) {
         if let Some(watch) = &self.stall_watch {
             watch.turn_begins();
         }
     }
 
+    #[inline]
     pub(super) fn poll_ended(&self, origin: Origin) {
         if let Some(watch) = &self.stall_watch
             && watch.poll_ended(origin)
@@ -76,6 +78,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     pub(super) fn turn_ended(&self) {
         if let Some(watch) = &self.stall_watch {
             watch.turn_ended();
@@ -116,6 +119,7 @@ impl Inner {
     }
 
     /// Whether anything but what runs now is ready to run.
+    #[inline]
     pub(super) fn is_any_ready(&self) -> bool {
         self.root_ready.get()
             || self.tasks.runnable() > 0
@@ -132,6 +136,7 @@ impl Inner {
     }
 
     /// Wakes those tasks.
+    #[inline]
     pub(super) fn resume_spent(&self) {
         if self.spent.borrow().is_empty() {
             return;
@@ -149,6 +154,7 @@ impl Inner {
     ///
     /// The kernel counts whole milliseconds, so a deadline is overshot by up to
     /// one, unless the wait is to end `early`, by up to [`spin::FINAL`].
+    #[inline]
     pub(super) fn time_to_wait(&self, limit: Option<Duration>, early: bool) -> Option<Duration> {
         let deadline = self.timers.borrow().next_deadline();
         let until = deadline.map(|deadline| {
@@ -161,6 +167,7 @@ impl Inner {
         earlier(earlier(limit, until), self.pool.time_to_sweep())
     }
 
+    #[inline]
     pub(super) fn fire_timers(&self) {
         if self.timers.borrow().next_deadline().is_some() {
             let now = self.now();
