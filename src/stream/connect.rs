@@ -17,8 +17,8 @@ impl Stream {
     /// Connects to `address`.
     ///
     /// A host name is resolved on a thread of its own, of which a process has 64 at
-    /// once, and each of its addresses is tried in turn until one answers. The kernel gives a silent
-    /// host about two minutes; [`Handle::timeout`] gives it less.
+    /// once, and each of its addresses is tried in turn until one answers. The kernel
+    /// gives a silent host about two minutes; [`Handle::timeout`] gives it less.
     ///
     /// # Errors
     ///
