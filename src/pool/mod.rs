@@ -92,12 +92,13 @@ impl Pool {
     }
 
     fn lend_buffer(self: &Rc<Self>, len: usize) -> Buffer {
-        let idle = self.idle_buffers.borrow_mut().take(len);
+        let whole = buffer::with_lead(len);
+        let idle = self.idle_buffers.borrow_mut().take(whole);
         let mut bytes = idle.unwrap_or_default();
-        if self.budget.is_some() && bytes.capacity() > len {
+        if self.budget.is_some() && bytes.capacity() > whole {
             // What is accounted for is the frame's length, so be that true.
-            bytes.truncate(len);
-            bytes.shrink_to(len);
+            bytes.truncate(whole);
+            bytes.shrink_to(whole);
         }
         Buffer::new(bytes, len, self.clone())
     }
