@@ -40,9 +40,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
@@ -181,16 +179,7 @@ impl<T> TaskReceiver<T> {
     ///
     /// See the [module](self).
     pub async fn recv(&mut self) -> Option<T> {
-        let mut place = self.waiting.place();
-        poll_fn(|context| {
-            self.try_recv()
-                .or_else(|| {
-                    place.register(context.waker());
-                    self.try_recv()
-                })
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        self.waiting.until(|| self.try_recv()).await
     }
 
     /// The next value, the end, or that there is nothing yet.
@@ -236,26 +225,17 @@ impl<T> TaskSender<T> {
     /// See the [module](self).
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         let mut value = Some(value);
-        let mut place = self.waiting.place();
-        poll_fn(|context| {
-            let mut attempt = || {
-                let unsent = value.take().expect("polled after it has resolved");
-                match self.try_send(unsent) {
-                    Err(SendError::Full(unsent)) => {
-                        value = Some(unsent);
-                        None
-                    }
-                    sent => Some(sent),
+        let attempt = || {
+            let unsent = value.take().expect("polled after it has resolved");
+            match self.try_send(unsent) {
+                Err(SendError::Full(unsent)) => {
+                    value = Some(unsent);
+                    None
                 }
-            };
-            attempt()
-                .or_else(|| {
-                    place.register(context.waker());
-                    attempt()
-                })
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+                sent => Some(sent),
+            }
+        };
+        self.waiting.until(attempt).await
     }
 
     /// Sends `value` if there is room, without waiting.

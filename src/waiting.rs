@@ -1,7 +1,8 @@
 //! Who waits for another thread.
 
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use slab::Slab;
 
@@ -28,6 +29,20 @@ impl Waiting {
             waiting: self,
             key: None,
         }
+    }
+
+    /// Waits until `attempt` gives something: now, or when somebody has woken all.
+    pub(crate) async fn until<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
+        let mut place = self.place();
+        poll_fn(|context| {
+            attempt()
+                .or_else(|| {
+                    place.register(context.waker());
+                    attempt()
+                })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Wakes all who are registered, once.

@@ -103,16 +103,7 @@ impl Lookups {
 
     /// Waits until there are fewer than may be.
     async fn permit(&'static self) -> Permit {
-        let mut place = self.waiting.place();
-        poll_fn(|context| {
-            self.try_permit()
-                .or_else(|| {
-                    place.register(context.waker());
-                    self.try_permit()
-                })
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        self.waiting.until(|| self.try_permit()).await
     }
 
     fn try_permit(&'static self) -> Option<Permit> {
