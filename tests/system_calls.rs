@@ -29,11 +29,7 @@ fn a_task_gives_at_most_256_kib_to_a_call_and_sends_by_the_segment() {
         assert!(largest <= MEBIBYTE / 4, "{largest}");
         assert!(largest > MEBIBYTE / 8, "not put to the test by {largest}");
         assert_whole_segments(&trace);
-        let calls = trace.of_the_reactor();
-        let sends = calls
-            .iter()
-            .filter(|call| call.arguments.contains("MSG_NOSIGNAL"));
-        let longest = sends.map(|call| call.given()).max().expect("a send");
+        let longest = sends(&trace).map(Call::given).max().expect("a send");
         assert!(longest <= 64 * 1024, "{longest}");
     }
 }
@@ -76,6 +72,39 @@ fn a_frame_of_100_mb_costs_a_call_for_each_segment_and_hardly_any_other() {
         // A read takes what is there; one that finds nothing comes before a wait.
         let reads = count(&Call::is_receive);
         assert!(reads < 3 * segments, "{reads} of {segments}");
+    }
+}
+
+#[test]
+fn a_call_is_given_all_of_a_message_of_1_mib_while_no_other_task_is_ready() {
+    let workload = || run(async |handle| send_mebibytes(&handle).await);
+    let name = "a_call_is_given_all_of_a_message_of_1_mib_while_no_other_task_is_ready";
+    if let Some(trace) = traced(name, workload) {
+        let mut sent = 0;
+        for call in sends(&trace) {
+            assert_eq!(call.given(), MEBIBYTE - sent % MEBIBYTE);
+            sent += usize::try_from(call.result).unwrap_or(0);
+        }
+        assert_eq!(sent, MESSAGES * MEBIBYTE);
+    }
+}
+
+#[test]
+fn a_call_is_given_one_segment_of_it_while_another_task_is_ready() {
+    let workload = || {
+        run(async |handle| {
+            let _always_ready = handle.spawn(async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            send_mebibytes(&handle).await;
+        });
+    };
+    let name = "a_call_is_given_one_segment_of_it_while_another_task_is_ready";
+    if let Some(trace) = traced(name, workload) {
+        assert!(sends(&trace).all(|call| call.given() <= 64 * 1024));
+        assert!(sends(&trace).count() >= MESSAGES * 16);
     }
 }
 
@@ -278,6 +307,26 @@ async fn echo_in_bulk(handle: &Handle, transport: Transport) {
     }
 }
 
+/// Sends messages of 1 MiB to a peer that takes them at once.
+async fn send_mebibytes(handle: &Handle) {
+    let (mut stream, mut peer) = stream_and_peer(handle, Transport::Tcp).await;
+    let message = pattern(6, MEBIBYTE);
+    let expected = message.clone();
+    let client = peer_thread(move || {
+        let mut received = vec![0; MEBIBYTE];
+        for _ in 0..MESSAGES {
+            peer.read_exact(&mut received).unwrap();
+            assert_same(&received, &expected);
+        }
+    });
+    // A reactor that is new looks for other work in its first turn.
+    yield_now().await;
+    for _ in 0..MESSAGES {
+        stream.write_all(&message).await.unwrap();
+    }
+    client.join().await;
+}
+
 /// Echoes frames until the peer ends.
 async fn echo_frames(stream: Stream, max: usize, answered: Rc<Cell<usize>>) {
     let (read, write) = stream.split();
@@ -340,6 +389,12 @@ fn largest_given(trace: &Trace) -> usize {
         .expect("some bytes were moved")
 }
 
+/// What the reactor's streams have sent, and not the peers of a test.
+fn sends(trace: &Trace) -> impl Iterator<Item = &Call> {
+    let calls = trace.of_the_reactor().into_iter();
+    calls.filter(|call| call.is_send() && call.arguments.contains("MSG_NOSIGNAL"))
+}
+
 /// Each send but the last of a frame was given whole segments.
 ///
 /// A segment is at most half of the peer's window, which opens while the first
@@ -349,10 +404,7 @@ fn assert_whole_segments(trace: &Trace) {
     let frame = BULK + Prefix::U32Be.size();
     let mut sent = 0;
     let mut checked = 0;
-    for call in trace.of_the_reactor() {
-        if !(call.is_send() && call.arguments.contains("MSG_NOSIGNAL")) {
-            continue;
-        }
+    for call in sends(trace) {
         let (given, left) = (call.given(), frame - sent % frame);
         if sent >= frame {
             assert!(
@@ -372,6 +424,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 /// No multiple of anything.
 const BULK: usize = 12_345_678;
 const BULK_FRAMES: usize = 2;
+const MESSAGES: usize = 8;
 
 /// A length that nothing else reads.
 const MARK_LENGTH: usize = 4711;

@@ -4,13 +4,20 @@
 //! what 128 reads of 4 MB cost. Here the currency is bytes, and one system call
 //! is never given more than the task may still spend: a `send` of a whole
 //! 100 MB slice moves tens of megabytes in one call and holds the thread for
-//! milliseconds.
+//! milliseconds. A short message is the exception, while nobody else waits: see
+//! [`WHOLE`].
 
 use std::cell::Cell;
 
 /// What a task may move in one poll: about 50 µs of copying on the machines of
 /// `docs/architecture.md`. More did not measure better, also with one task only.
 pub(crate) const LIMIT: usize = 256 * 1024;
+
+/// The longest message, in bytes, that a call is given whole while no other task is
+/// ready. In pieces it has its receiver sleep and be woken several times, and where a
+/// sleeping core is slow to wake, that takes longer than copying it all (the
+/// measurements are in `docs/benchmarks.md`, "Chunks and buffers").
+pub(crate) const WHOLE: usize = 1024 * 1024;
 
 /// The least that a system call costs, in bytes of copying: the call itself
 /// takes as long as moving a few KiB, so that a flood of one-byte operations
@@ -21,6 +28,15 @@ const CALL_COST: usize = 4096;
 /// that brought them was charged for them. A read of one byte, and what the caller does
 /// with it, take longer than copying that byte.
 const READ_AHEAD_COST: usize = 64;
+
+/// How much an operation would have its next system call move.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    /// So many bytes, or a part of them.
+    UpTo(usize),
+    /// So many bytes, at most [`WHOLE`], and rather in the next turn than a part now.
+    AllOf(usize),
+}
 
 /// The running task's account.
 #[derive(Debug, Default)]
@@ -34,14 +50,18 @@ impl Budget {
         self.spent.set(0);
     }
 
-    /// How many of the `wanted` bytes the next system call may be given.
+    /// How many bytes the next system call may be given.
     ///
-    /// If that is less than all, it is a whole multiple of what `unit` returns,
+    /// If that is a part of them, it is a whole multiple of what `unit` returns,
     /// which may cost a system call and is asked only then. `None` means that
     /// the task must let others run first.
-    pub(crate) fn grant(&self, wanted: usize, unit: impl FnOnce() -> usize) -> Option<usize> {
+    pub(crate) fn grant(&self, wish: Wish, unit: impl FnOnce() -> usize) -> Option<usize> {
         let spent = self.spent.get();
         let left = LIMIT.checked_sub(spent).filter(|&left| left > 0)?;
+        let wanted = match wish {
+            Wish::AllOf(wanted) if wanted > left => return (spent == 0).then_some(wanted),
+            Wish::AllOf(wanted) | Wish::UpTo(wanted) => wanted,
+        };
         if wanted <= left {
             return Some(wanted);
         }
@@ -70,6 +90,7 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use super::Wish::{AllOf, UpTo};
     use super::*;
 
     const MSS: usize = 65_483;
@@ -77,26 +98,41 @@ mod tests {
     #[test]
     fn a_chunk_is_the_largest_whole_multiple_of_the_unit() {
         let budget = Budget::default();
-        assert_eq!(budget.grant(100_000_000, || MSS), Some(4 * MSS));
-        assert_eq!(budget.grant(70_000, || unreachable!()), Some(70_000));
+        assert_eq!(budget.grant(UpTo(100_000_000), || MSS), Some(4 * MSS));
+        assert_eq!(budget.grant(UpTo(70_000), || unreachable!()), Some(70_000));
         budget.charge(MSS);
-        assert_eq!(budget.grant(100_000_000, || MSS), Some(3 * MSS));
+        assert_eq!(budget.grant(UpTo(100_000_000), || MSS), Some(3 * MSS));
     }
 
     #[test]
     fn a_spent_budget_grants_nothing_until_the_next_poll() {
         let budget = Budget::default();
         budget.charge(4 * MSS);
-        assert_eq!(budget.grant(100_000_000, || MSS), None);
+        assert_eq!(budget.grant(UpTo(100_000_000), || MSS), None);
         budget.reset();
-        assert_eq!(budget.grant(100_000_000, || MSS), Some(4 * MSS));
+        assert_eq!(budget.grant(UpTo(100_000_000), || MSS), Some(4 * MSS));
+    }
+
+    #[test]
+    fn what_is_to_go_whole_waits_for_the_next_poll_if_a_part_of_the_budget_is_spent() {
+        let budget = Budget::default();
+        budget.charge(LIMIT / 2);
+        assert_eq!(budget.grant(AllOf(LIMIT), || unreachable!()), None);
+        assert_eq!(
+            budget.grant(AllOf(LIMIT / 2), || unreachable!()),
+            Some(LIMIT / 2)
+        );
+        budget.reset();
+        assert_eq!(budget.grant(AllOf(WHOLE), || unreachable!()), Some(WHOLE));
+        budget.charge(WHOLE);
+        assert_eq!(budget.grant(AllOf(1), || unreachable!()), None);
     }
 
     #[test]
     fn one_byte_operations_come_to_an_end() {
         let budget = Budget::default();
         let mut calls = 0;
-        while budget.grant(1, || 1).is_some() {
+        while budget.grant(UpTo(1), || 1).is_some() {
             budget.charge(1);
             calls += 1;
         }
@@ -107,6 +143,6 @@ mod tests {
     fn a_unit_above_the_limit_still_makes_progress() {
         let budget = Budget::default();
         let unit = 2 * LIMIT;
-        assert_eq!(budget.grant(10 * LIMIT, || unit), Some(unit));
+        assert_eq!(budget.grant(UpTo(10 * LIMIT), || unit), Some(unit));
     }
 }

@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 
-pub(crate) use budget::LIMIT;
+pub(crate) use budget::{LIMIT, WHOLE, Wish};
 pub use builder::Builder;
 pub use handle::Handle;
 pub(crate) use inner::Inner;

@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use super::Inner;
+use super::budget::Wish;
 use super::scheduled_io::{Direction, ScheduledIo};
 
 /// A source that could not be registered, and why.
@@ -76,6 +77,11 @@ impl<S: AsFd> Registration<S> {
         self.io.is_ready(direction)
     }
 
+    /// Whether no task but the one that runs is ready.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.inner.is_any_ready()
+    }
+
     /// Has the next operation make its system call, whatever the last one said.
     pub(crate) fn look_again(&self, direction: Direction) {
         self.io.set_ready(direction);
@@ -88,8 +94,7 @@ impl<S: AsFd> Registration<S> {
 
     /// Makes one system call that moves bytes, as readiness and budget allow.
     ///
-    /// `call` gets the number of bytes that it may move, at most `wanted`, and
-    /// returns how many it moved. `Pending` means that the task is parked, or
+    /// `call` gets the number of bytes that it may move, and returns how many it moved. `Pending` means that the task is parked, or
     /// is queued again because its budget is spent.
     ///
     /// # Errors
@@ -100,11 +105,11 @@ impl<S: AsFd> Registration<S> {
         &self,
         context: &Context<'_>,
         direction: Direction,
-        wanted: usize,
+        wish: Wish,
         unit: impl FnOnce() -> usize,
         mut call: impl FnMut(&S, usize) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let chunk = ready!(self.poll_grant(context, direction, wanted, unit))?;
+        let chunk = ready!(self.poll_grant(context, direction, wish, unit))?;
         let moved = ready!(self.poll_call(context, direction, |source| call(source, chunk)))?;
         self.inner.budget.charge(moved);
         let counted = match direction {
@@ -130,7 +135,7 @@ impl<S: AsFd> Registration<S> {
         direction: Direction,
         call: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        ready!(self.poll_grant(context, direction, 1, || 1))?;
+        ready!(self.poll_grant(context, direction, Wish::UpTo(1), || 1))?;
         let result = ready!(self.poll_call(context, direction, call));
         self.inner.budget.charge(1);
         Poll::Ready(result)
@@ -141,7 +146,7 @@ impl<S: AsFd> Registration<S> {
         &self,
         context: &Context<'_>,
         direction: Direction,
-        wanted: usize,
+        wish: Wish,
         unit: impl FnOnce() -> usize,
     ) -> Poll<io::Result<usize>> {
         if !self.io.is_ready(direction) {
@@ -151,7 +156,7 @@ impl<S: AsFd> Registration<S> {
             // No turn will ever renew it.
             self.inner.budget.reset();
         }
-        match self.inner.budget.grant(wanted, unit) {
+        match self.inner.budget.grant(wish, unit) {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => {
                 self.inner.counters.budget_yields.add(1);

@@ -10,7 +10,7 @@ use socket2::Socket;
 
 use super::low_water::LowWater;
 use super::peer::Peer;
-use crate::reactor::{Direction, LIMIT, Registration};
+use crate::reactor::{Direction, LIMIT, Registration, WHOLE, Wish};
 
 /// The socket that the two halves share.
 pub(super) struct Connection {
@@ -74,7 +74,7 @@ impl Connection {
             self.registration.poll_transfer(
                 context,
                 Direction::Read,
-                buf.len(),
+                Wish::UpTo(buf.len()),
                 || READ_UNIT,
                 |mut socket, chunk| socket.read(&mut buf[..chunk]),
             )
@@ -108,7 +108,8 @@ impl Connection {
         }
     }
 
-    /// Sends once, and tells how many of `rest` bytes the kernel took: at least one.
+    /// Sends once, and tells how many bytes the kernel took: at least one of the `rest`
+    /// that is left of a message of `len`.
     ///
     /// `call` gets the number of bytes that it may send.
     #[inline]
@@ -116,12 +117,13 @@ impl Connection {
         &self,
         context: &Context<'_>,
         rest: usize,
+        len: usize,
         call: impl FnMut(&Socket, usize) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let sent = ready!(self.registration.poll_transfer(
             context,
             Direction::Write,
-            self.send_limit(rest),
+            self.send_wish(rest, len),
             || self.send_unit(),
             call,
         ));
@@ -131,18 +133,21 @@ impl Connection {
         })
     }
 
-    /// How many of `rest` bytes one system call may send, whatever the budget
+    /// How many of `rest` bytes one system call should send, whatever the budget
     /// allows: all, or whole units.
-    fn send_limit(&self, rest: usize) -> usize {
+    fn send_wish(&self, rest: usize, len: usize) -> Wish {
         let chunk = match self.peer {
             Peer::Unix(_) => UNIX_CHUNK,
             Peer::Tcp(_) => TCP_CHUNK,
         };
         if rest <= chunk {
-            return rest;
+            return Wish::UpTo(rest);
+        }
+        if matches!(self.peer, Peer::Tcp(_)) && len <= WHOLE && self.registration.is_alone() {
+            return Wish::AllOf(rest);
         }
         let unit = self.send_unit();
-        (chunk / unit).max(1) * unit
+        Wish::UpTo((chunk / unit).max(1) * unit)
     }
 
     /// What a chunk that is not all should be a whole multiple of: a TCP

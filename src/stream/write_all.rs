@@ -17,8 +17,9 @@ impl WriteHalf {
     /// kernel has taken the last one.
     ///
     /// Nothing is copied aside: the slices stay borrowed until then. No bytes
-    /// are sent at once. Over TCP one system call is given at most 64 KiB in whole
-    /// segments, or one segment; on a Unix socket 256 KiB.
+    /// are sent at once. One system call is given all of up to 1 MiB while no other
+    /// task is ready; otherwise over TCP at most 64 KiB in whole segments, or one
+    /// segment; on a Unix socket 256 KiB.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl WriteHalf {
         while gather.written() < gather.len() {
             let rest = gather.within_one_call();
             let send = |socket: &Socket, chunk| gather.send(socket, chunk);
-            let moved = ready!(self.connection.poll_send(context, rest, send))
+            let moved = ready!(self.connection.poll_send(context, rest, gather.len(), send))
                 .map_err(|source| failed(gather.written(), gather.len(), source))?;
             gather.advance(moved);
             self.sent += moved as u64;
@@ -83,8 +84,11 @@ impl WriteHalf {
         while *sent < bytes.len() {
             let rest = &bytes[*sent..];
             let send = |socket: &Socket, chunk| socket.send_with_flags(&rest[..chunk], SEND_FLAGS);
-            let moved = ready!(self.connection.poll_send(context, rest.len(), send))
-                .map_err(|source| failed(*sent, bytes.len(), source))?;
+            let moved = ready!(
+                self.connection
+                    .poll_send(context, rest.len(), bytes.len(), send)
+            )
+            .map_err(|source| failed(*sent, bytes.len(), source))?;
             *sent += moved;
             self.sent += moved as u64;
         }
