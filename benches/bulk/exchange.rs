@@ -7,8 +7,8 @@ use std::io;
 pub(crate) struct Exchange {
     /// What is sent.
     pub(crate) payload: Vec<u8>,
-    /// Where what comes back goes.
-    pub(crate) answer: Vec<u8>,
+    /// Where what comes back goes, behind [`LEAD`] bytes.
+    room: Vec<u8>,
 }
 
 impl Exchange {
@@ -19,8 +19,13 @@ impl Exchange {
             .collect();
         Exchange {
             payload,
-            answer: vec![0; size],
+            room: vec![0; LEAD + size],
         }
+    }
+
+    /// Where what comes back goes.
+    pub(crate) fn answer(&mut self) -> &mut [u8] {
+        &mut self.room[LEAD..]
     }
 
     /// Makes every byte of the payload another, so that neither the answer nor
@@ -42,7 +47,7 @@ impl Exchange {
     ///
     /// `InvalidData` if it is not.
     pub(crate) fn check_stamp(&self) -> io::Result<()> {
-        same(&self.answer[..STAMP], &self.payload[..STAMP])
+        same(&self.room[LEAD..][..STAMP], &self.payload[..STAMP])
     }
 
     /// Compares every byte of the answer.
@@ -51,7 +56,7 @@ impl Exchange {
     ///
     /// `InvalidData` at the first that differs.
     pub(crate) fn check_all(&self) -> io::Result<()> {
-        same(&self.answer, &self.payload)
+        same(&self.room[LEAD..], &self.payload)
     }
 }
 
@@ -65,6 +70,10 @@ fn same(answer: &[u8], payload: &[u8]) -> io::Result<()> {
         format!("the answer differs from what was sent, at byte {at:?}"),
     ))
 }
+
+/// What lies before a contender's own buffer: as in the library, and for the reason that
+/// `src/pool/buffer.rs` gives there.
+pub(crate) const LEAD: usize = 64;
 
 /// Bytes of a frame that number it.
 pub(crate) const STAMP: usize = size_of::<u64>();

@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::ends::{self, Server, SocketOptions};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, LEAD};
 use crate::transport::Transport;
 
 /// How sockets are set up, and how much one system call is given.
@@ -26,6 +26,8 @@ pub(crate) struct Tuning {
     /// The buffer that counts, in bytes as they are asked for: the receiver's
     /// of TCP, the sender's of a Unix socket. If there is none, the kernel's.
     pub(crate) buffer: Option<usize>,
+    /// The longest frame, in bytes, that one call is given whole.
+    pub(crate) whole: usize,
 }
 
 impl Tuning {
@@ -33,6 +35,7 @@ impl Tuning {
     pub(crate) const NONE: Tuning = Tuning {
         chunk: None,
         buffer: None,
+        whole: 0,
     };
 
     /// As the library.
@@ -41,10 +44,12 @@ impl Tuning {
             Transport::Tcp => Tuning {
                 chunk: Some(64 * 1024),
                 buffer: Some(2 * 1024 * 1024),
+                whole: 1024 * 1024,
             },
             Transport::Unix(_) => Tuning {
                 chunk: Some(256 * 1024),
                 buffer: Some(1024 * 1024),
+                whole: 0,
             },
         }
     }
@@ -62,7 +67,7 @@ pub(crate) fn serve(transport: &Transport, tuning: Tuning) -> io::Result<(Server
 
 /// Sends every frame back, until the peer ends the connection.
 fn echo(wire: &mut Wire) -> io::Result<()> {
-    let mut frame = Vec::new();
+    let mut room = vec![0; LEAD];
     let mut state = Echo::Header(Incoming::default());
     loop {
         let progress = match &mut state {
@@ -70,8 +75,8 @@ fn echo(wire: &mut Wire) -> io::Result<()> {
                 Progress::Ended => return Ok(()),
                 progress => progress,
             },
-            Echo::Payload { filled } => wire.receive(&mut frame, filled)?,
-            Echo::Answer { written } => wire.send(&frame, written)?,
+            Echo::Payload { filled } => wire.receive(&mut room[LEAD..], filled)?,
+            Echo::Answer { written } => wire.send(&room[LEAD..], written)?,
         };
         match progress {
             Progress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -79,7 +84,7 @@ fn echo(wire: &mut Wire) -> io::Result<()> {
             Progress::Done => {
                 state = match state {
                     Echo::Header(header) => {
-                        frame.resize(header.len(), 0);
+                        room.resize(LEAD + header.len(), 0);
                         Echo::Payload { filled: 0 }
                     }
                     Echo::Payload { .. } => Echo::Answer { written: 0 },
@@ -137,7 +142,7 @@ impl ends::Client for Client {
                     wire.send(&exchange.payload, written)?
                 }
                 Request::Header(header) => wire.receive_header(header)?,
-                Request::Payload { filled } => wire.receive(&mut exchange.answer, filled)?,
+                Request::Payload { filled } => wire.receive(exchange.answer(), filled)?,
             };
             match progress {
                 Progress::Ended => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -146,7 +151,7 @@ impl ends::Client for Client {
                     state = match state {
                         Request::Frame { .. } => Request::Header(Incoming::default()),
                         Request::Header(header) => {
-                            if header.len() != exchange.answer.len() {
+                            if header.len() != exchange.answer().len() {
                                 return Err(io::ErrorKind::InvalidData.into());
                             }
                             Request::Payload { filled: 0 }
@@ -175,6 +180,7 @@ struct Wire {
     writable: bool,
     is_unix: bool,
     chunk: Option<usize>,
+    whole: usize,
 }
 
 /// A length prefix on its way in.
@@ -225,6 +231,7 @@ impl Wire {
             writable: true,
             is_unix,
             chunk: tuning.chunk,
+            whole: tuning.whole,
         })
     }
 
@@ -267,7 +274,7 @@ impl Wire {
             if !self.writable {
                 return Ok(Progress::Blocked);
             }
-            let chunk = self.send_limit(total - *written)?;
+            let chunk = self.send_limit(total - *written, total)?;
             match send_once(&self.socket, payload, *written, chunk) {
                 Ok(moved) => {
                     *written += moved;
@@ -289,8 +296,11 @@ impl Wire {
     ///
     /// Their length is asked for each time, since it doubles with the first
     /// answer of a connection.
-    fn send_limit(&self, rest: usize) -> io::Result<usize> {
+    fn send_limit(&self, rest: usize, total: usize) -> io::Result<usize> {
         let limit = self.chunk.unwrap_or(usize::MAX);
+        if total <= self.whole {
+            return Ok(rest);
+        }
         if rest <= limit || self.is_unix {
             return Ok(rest.min(limit));
         }

@@ -16,10 +16,16 @@ pub(crate) fn run(
     frames: usize,
     transport: &Transport,
 ) -> io::Result<()> {
-    let chosen = Tuning::of_the_library(transport);
+    let tuning = |chunk, buffer| Tuning {
+        chunk,
+        buffer,
+        whole: 0,
+    };
+    let library = Tuning::of_the_library(transport);
+    let chosen = tuning(library.chunk, library.buffer);
     let grid: Vec<Tuning> = BUFFERS
         .iter()
-        .flat_map(|&buffer| CHUNKS.iter().map(move |&chunk| Tuning { chunk, buffer }))
+        .flat_map(|&buffer| CHUNKS.iter().map(move |&chunk| tuning(chunk, buffer)))
         .collect();
     let mut exchange = Exchange::new(size);
     let mut rates: Vec<Vec<f64>> = grid.iter().map(|_| Vec::new()).collect();
@@ -47,10 +53,9 @@ pub(crate) fn run(
                 .iter()
                 .zip(&reference)
                 .map(|(rate, chosen)| rate / chosen);
-            let mark = if (Tuning { chunk, buffer }) == chosen {
-                "**"
-            } else {
-                ""
+            let mark = match tuning(chunk, buffer) == chosen {
+                true => "**",
+                false => "",
             };
             print!(" {mark}{:.2}{mark} |", Spread::of(ratios).median);
         }

@@ -83,7 +83,7 @@ impl ends::Client for Client {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 // An error if the answer has another length.
-                answers.read_payload_into(&mut exchange.answer).await?;
+                answers.read_payload_into(exchange.answer()).await?;
                 exchange.check_stamp()?;
             }
             Ok(())

@@ -184,7 +184,7 @@ pub(crate) const ROWS: &[Row] = &[
         "tokio-exact-tuned",
         "tokio-tuned",
         SERVE,
-        "as tokio-exact, with readinto's receive buffer of 2 MiB",
+        "as tokio-exact, with readinto's receive buffer of 2 MiB and place of buffers",
     ),
     rust(
         "tokio-vec",
@@ -259,7 +259,7 @@ pub(crate) const ROWS: &[Row] = &[
         "mio-hand-written-tuned",
         "by-hand-tuned",
         SERVE,
-        "as mio-hand-written, with readinto's socket options and chunks",
+        "as mio-hand-written, with readinto's socket options, chunks and place of buffers",
     ),
     limit(
         "mio-hand-written-spinning",
@@ -277,7 +277,7 @@ pub(crate) const ROWS: &[Row] = &[
         "std-blocking-tuned",
         "by-hand-tuned",
         SERVE,
-        "as std-blocking, with readinto's socket options",
+        "as std-blocking, with readinto's socket options and place of buffers",
     ),
     limit(
         MEMCPY,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use readinto::{Address, FrameReader, FrameWriter, Handle, Prefix, Stream};
+use readinto::{Address, FrameReader, FrameWriter, Handle, Lease, Prefix, Stream};
 
 use super::error::{BenchError, Trouble};
 use super::pattern::{Pattern, Stamp};
@@ -37,7 +37,7 @@ pub(crate) struct Client {
     reader: FrameReader,
     writer: FrameWriter,
     /// Each answer goes into this one buffer.
-    answer: Vec<u8>,
+    answer: Lease,
     answered: u64,
 }
 
@@ -47,13 +47,10 @@ impl Client {
         plan: Rc<Plan>,
         number: u64,
     ) -> Result<Client, BenchError> {
-        let mut answer = Vec::new();
-        if answer.try_reserve_exact(plan.frame_size).is_err() {
-            return Err(BenchError::NoMemory {
-                bytes: plan.frame_size,
-            });
-        }
-        answer.resize(plan.frame_size, 0);
+        let bytes = plan.frame_size;
+        // Without a budget, this never waits.
+        let answer = handle.lease(bytes).await;
+        let answer = answer.map_err(|_| BenchError::NoMemory { bytes })?;
         let connecting = Stream::connect(&handle, &plan.address);
         let stream = match plan.timeout.bound(&handle, connecting).await {
             Ok(connected) => connected.map_err(|source| BenchError::Connect {

@@ -5,6 +5,7 @@
 //! until it is let go.
 
 use std::io::{self, BufRead, ErrorKind, Write};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -68,17 +69,17 @@ fn wrong(what: &str) -> io::Error {
 
 /// The verb `seed`: `iteration` connects, sends one frame in two writes, reads
 /// the answer and returns how long that took.
-pub(crate) async fn seed(
+pub(crate) async fn seed<A: Deref<Target = [u8]>>(
     size: usize,
     iterations: usize,
-    mut iteration: impl AsyncFnMut(&[u8]) -> io::Result<(Duration, Vec<u8>)>,
+    mut iteration: impl AsyncFnMut(&[u8]) -> io::Result<(Duration, A)>,
 ) -> io::Result<()> {
     let payload = payload(size);
     wait_for_the_word()?;
     let mut seconds = Vec::new();
     for _ in 0..iterations {
         let (elapsed, answer) = iteration(&payload).await?;
-        if answer != payload {
+        if *answer != *payload {
             return Err(wrong("bytes"));
         }
         seconds.push(elapsed.as_secs_f64());

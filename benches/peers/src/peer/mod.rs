@@ -7,6 +7,7 @@ mod memcpy;
 mod mio_hand_written;
 mod monoio;
 mod readinto;
+mod room;
 mod smol;
 mod std_blocking;
 mod tokio_codec;

@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use readinto::{
-    Address, FrameReader, FrameWriter, Handle, Listener, Prefix as TheirPrefix, Reactor, Stream,
+    Address, FrameReader, FrameWriter, Handle, Lease, Listener, Prefix as TheirPrefix, Reactor,
+    Stream,
 };
 
 use super::client::{self, Job, Wire};
@@ -72,7 +73,7 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, waiting: Waiting) -
             reader: FrameReader::new(read, theirs(prefix), MAX_FRAME as usize),
             writer: FrameWriter::new(write, theirs(prefix)),
             frame: job.payload.clone(),
-            answer: Vec::new(),
+            answer: handle.lease(job.payload.len()).await?,
         };
         job.ship(&mut wire).await
     })?
@@ -82,15 +83,16 @@ struct Frames {
     reader: FrameReader,
     writer: FrameWriter,
     frame: Vec<u8>,
-    answer: Vec<u8>,
+    answer: Lease,
 }
 
 impl Wire for Frames {
     async fn exchange(&mut self) -> io::Result<()> {
         self.writer.write(&self.frame).await?;
-        let len = self.reader.next_len().await?;
-        let len = len.ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.answer.resize(len, 0);
+        if self.reader.next_len().await?.is_none() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // An error if the answer has another length.
         Ok(self.reader.read_payload_into(&mut self.answer).await?)
     }
 
@@ -107,7 +109,7 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
     let there = listener.local_address();
     drop(handle.spawn(accept_all(handle.clone(), listener)));
     reactor.block_on(client::seed(size, iterations, async |payload| {
-        let mut answer = vec![0; size];
+        let mut answer = handle.lease(size).await?;
         let start = Instant::now();
         let mut stream = Stream::connect(&handle, &there).await?;
         let mut header = (size as u64).to_le_bytes();

@@ -11,6 +11,7 @@ use super::Tuning;
 use super::client::{Job, Wire};
 use super::framing::{Bound, Connected, Prefix, is_end};
 use super::memcpy::blocking;
+use super::room::Room;
 
 /// The verb `serve`.
 pub(super) fn serve(listen: &str, prefix: Prefix, tuning: Tuning) -> io::Result<()> {
@@ -41,8 +42,8 @@ fn admit(accepted: io::Result<Connected>, prefix: Prefix, tuning: Tuning) {
             let thread = thread::Builder::new().stack_size(64 * 1024);
             let started = thread.spawn(move || {
                 let echoed = tune(&stream, tuning).and_then(|()| match stream {
-                    Connected::Tcp(stream) => echo(stream, prefix),
-                    Connected::Unix(stream) => echo(stream, prefix),
+                    Connected::Tcp(stream) => echo(stream, prefix, tuning),
+                    Connected::Unix(stream) => echo(stream, prefix, tuning),
                 });
                 complain(echoed);
             });
@@ -61,10 +62,10 @@ fn complain(result: io::Result<()>) {
     }
 }
 
-fn echo(mut stream: impl Read + Write, prefix: Prefix) -> io::Result<()> {
+fn echo(mut stream: impl Read + Write, prefix: Prefix, tuning: Tuning) -> io::Result<()> {
     let mut header = [0; 8];
     let header = &mut header[..prefix.size()];
-    let mut payload = Vec::new();
+    let mut payload = Room::new(tuning, 0);
     loop {
         match stream.read_exact(header) {
             Err(error) if is_end(&error) => return Ok(()),
@@ -72,7 +73,7 @@ fn echo(mut stream: impl Read + Write, prefix: Prefix) -> io::Result<()> {
         }
         let len = prefix.decode(header)?;
         if payload.len() < len {
-            payload.resize(len, 0);
+            payload.resize(len);
         }
         stream.read_exact(&mut payload[..len])?;
         write_both(&mut stream, header, &payload[..len])?;
@@ -84,8 +85,12 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, tuning: Tuning) -> 
     let stream = Connected::to(connect)?;
     tune(&stream, tuning)?;
     match stream {
-        Connected::Tcp(stream) => blocking(job.ship(&mut Blocking::new(stream, prefix, job))),
-        Connected::Unix(stream) => blocking(job.ship(&mut Blocking::new(stream, prefix, job))),
+        Connected::Tcp(stream) => {
+            blocking(job.ship(&mut Blocking::new(stream, prefix, job, tuning)))
+        }
+        Connected::Unix(stream) => {
+            blocking(job.ship(&mut Blocking::new(stream, prefix, job, tuning)))
+        }
     }
 }
 
@@ -93,16 +98,16 @@ struct Blocking<S> {
     stream: S,
     prefix: Prefix,
     frame: Vec<u8>,
-    answer: Vec<u8>,
+    answer: Room,
 }
 
 impl<S> Blocking<S> {
-    fn new(stream: S, prefix: Prefix, job: &Job) -> Blocking<S> {
+    fn new(stream: S, prefix: Prefix, job: &Job, tuning: Tuning) -> Blocking<S> {
         Blocking {
             stream,
             prefix,
             frame: job.payload.clone(),
-            answer: Vec::new(),
+            answer: Room::new(tuning, 0),
         }
     }
 }
@@ -113,7 +118,7 @@ impl<S: Read + Write> Wire for Blocking<S> {
         let mut header = self.prefix.encode(self.frame.len());
         write_both(&mut self.stream, &header[..size], &self.frame)?;
         self.stream.read_exact(&mut header[..size])?;
-        self.answer.resize(self.prefix.decode(&header)?, 0);
+        self.answer.resize(self.prefix.decode(&header)?);
         self.stream.read_exact(&mut self.answer)
     }
 

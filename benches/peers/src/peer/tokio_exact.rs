@@ -12,13 +12,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::Tuning;
 use super::client::{self, Job, Wire};
 use super::framing::{Bound, Connected, Prefix, is_end};
+use super::room::Room;
 
 /// Where a payload goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Style {
     /// Into one buffer per connection.
     Reused(Tuning),
-    /// Into a new `Vec` per frame.
+    /// Into a new one per frame.
     Fresh,
 }
 
@@ -73,7 +74,7 @@ where
 {
     let mut header = [0; 8];
     let header = &mut header[..prefix.size()];
-    let mut payload = Vec::new();
+    let mut payload = Room::new(style.tuning(), 0);
     loop {
         match stream.read_exact(header).await {
             Err(error) if is_end(&error) => return Ok(()),
@@ -82,8 +83,8 @@ where
         let len = prefix.decode(header)?;
         match style {
             Style::Reused(_) if payload.len() >= len => {}
-            Style::Reused(_) => payload.resize(len, 0),
-            Style::Fresh => payload = vec![0; len],
+            Style::Reused(_) => payload.resize(len),
+            Style::Fresh => payload = Room::new(style.tuning(), len),
         }
         stream.read_exact(&mut payload[..len]).await?;
         let mut answer = Buf::chain(&header[..], &payload[..len]);
@@ -114,7 +115,7 @@ struct Exact<S> {
     stream: S,
     prefix: Prefix,
     frame: Vec<u8>,
-    answer: Vec<u8>,
+    answer: Room,
     style: Style,
 }
 
@@ -124,7 +125,7 @@ impl<S> Exact<S> {
             stream,
             prefix,
             frame: job.payload.clone(),
-            answer: Vec::new(),
+            answer: Room::new(style.tuning(), 0),
             style,
         }
     }
@@ -139,8 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Exact<S> {
         self.stream.read_exact(&mut header[..size]).await?;
         let len = self.prefix.decode(&header)?;
         match self.style {
-            Style::Reused(_) => self.answer.resize(len, 0),
-            Style::Fresh => self.answer = vec![0; len],
+            Style::Reused(_) => self.answer.resize(len),
+            Style::Fresh => self.answer = Room::new(self.style.tuning(), len),
         }
         self.stream.read_exact(&mut self.answer).await.map(drop)
     }

@@ -1,4 +1,4 @@
-//! Whose socket options a row has.
+//! Whose socket options and whose place of buffers a row has.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use socket2::{Domain, SockRef};
 
 /// Whether a row's sockets are as the kernel makes them, but for `TCP_NODELAY`,
-/// or as readinto makes them between two ends on one host.
+/// or as readinto makes them between two ends on one host; see also [`Room`](super::room::Room).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tuning {
     Default,

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use crate::peer::Tuning;
 use crate::peer::client::{Job, Wire};
 use crate::peer::framing::{Connected, Prefix};
+use crate::peer::room::Room;
 use crate::readiness::Readiness;
 
 /// A connection to a server.
@@ -24,7 +25,7 @@ pub(super) struct Client {
     events: Events,
     readiness: Readiness,
     frame: Vec<u8>,
-    answer: Vec<u8>,
+    answer: Room,
 }
 
 impl Client {
@@ -56,7 +57,7 @@ impl Client {
             events: Events::with_capacity(4),
             readiness: Readiness::BOTH,
             frame: job.payload.clone(),
-            answer: vec![0; job.payload.len()],
+            answer: Room::new(tuning, job.payload.len()),
         })
     }
 
@@ -71,7 +72,7 @@ impl Client {
                 self.wait()?;
                 continue;
             }
-            let len = self.limits.send(&self.socket, total - sent)?;
+            let len = self.limits.send(&self.socket, total - sent, total, true)?;
             let result = match sent.checked_sub(size) {
                 Some(start) => self.socket.send(&self.frame[start..][..len]),
                 None => {

@@ -7,7 +7,9 @@ use mio::event::Event;
 use socket2::Socket;
 
 use super::limits::Limits;
+use crate::peer::Tuning;
 use crate::peer::framing::Prefix;
+use crate::peer::room::Room;
 use crate::readiness::Readiness;
 
 /// A socket, what is known of it, and the frame that it is at.
@@ -20,7 +22,7 @@ pub(super) struct Connection {
     pub(super) queued: bool,
     /// The first bytes of a frame that is not complete. Before them, an answer
     /// that has not been sent.
-    store: Vec<u8>,
+    store: Room,
     /// How many bytes of `store` are filled.
     filled: usize,
     /// How many of those are the answer, none if there is none.
@@ -40,14 +42,19 @@ pub(super) enum TurnEnd {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, prefix: Prefix, limits: Limits) -> Connection {
+    pub(super) fn new(
+        socket: Socket,
+        prefix: Prefix,
+        tuning: Tuning,
+        limits: Limits,
+    ) -> Connection {
         Connection {
             socket,
             prefix,
             limits,
             readiness: Readiness::BOTH,
             queued: false,
-            store: Vec::new(),
+            store: Room::new(tuning, 0),
             filled: 0,
             answer: 0,
             sent: 0,
@@ -60,18 +67,19 @@ impl Connection {
 
     /// Receives and answers as far as it goes.
     ///
-    /// `block` is everybody's: it holds nothing between two turns.
+    /// `block` is everybody's: it holds nothing between two turns. Nobody else waits if it
+    /// is `alone`.
     ///
     /// # Errors
     ///
     /// Those of the socket; `InvalidData` for a frame above the limit;
     /// `UnexpectedEof` for one that is cut off.
-    pub(super) fn take_turn(&mut self, block: &mut [u8]) -> io::Result<TurnEnd> {
+    pub(super) fn take_turn(&mut self, block: &mut [u8], alone: bool) -> io::Result<TurnEnd> {
         let mut left = self.limits.turn();
         for _ in 0..MOST_CALLS {
             let moved = match self.answer {
                 0 => self.receive_some(block)?,
-                _ => self.send_stored()?,
+                _ => self.send_stored(alone)?,
             };
             match moved {
                 None => return Ok(TurnEnd::Blocked),
@@ -115,7 +123,7 @@ impl Connection {
         let answer = self.complete(arrived)?;
         let mut sent = 0;
         while sent < answer {
-            match self.send(&arrived[sent..answer])? {
+            match self.send(&arrived[sent..answer], answer, false)? {
                 Some(moved) => sent += moved,
                 None => break,
             }
@@ -141,7 +149,7 @@ impl Connection {
     /// Stores what could be neither sent nor answered yet.
     fn keep(&mut self, rest: &[u8], answer: usize) {
         if self.store.len() < rest.len() {
-            self.store.resize(rest.len(), 0);
+            self.store.resize(rest.len());
         }
         self.store[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
@@ -153,7 +161,7 @@ impl Connection {
     /// nothing behind it.
     fn receive_stored(&mut self, needed: usize) -> io::Result<Option<usize>> {
         if self.store.len() < needed {
-            self.store.resize(needed, 0);
+            self.store.resize(needed);
         }
         let len = self.limits.receive(needed - self.filled);
         let mut store = mem::take(&mut self.store);
@@ -169,9 +177,9 @@ impl Connection {
     }
 
     /// Sends more of an answer that was stored.
-    fn send_stored(&mut self) -> io::Result<Option<usize>> {
+    fn send_stored(&mut self, alone: bool) -> io::Result<Option<usize>> {
         let store = mem::take(&mut self.store);
-        let sent = self.send(&store[self.sent..self.answer]);
+        let sent = self.send(&store[self.sent..self.answer], self.answer, alone);
         self.store = store;
         if let Ok(Some(moved)) = sent {
             self.sent += moved;
@@ -203,12 +211,12 @@ impl Connection {
         }
     }
 
-    /// One call. `None` if there is no room.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+    /// One call, for a part of `len` bytes. `None` if there is no room.
+    fn send(&mut self, bytes: &[u8], len: usize, alone: bool) -> io::Result<Option<usize>> {
         if !self.readiness.can_send() {
             return Ok(None);
         }
-        let len = self.limits.send(&self.socket, bytes.len())?;
+        let len = self.limits.send(&self.socket, bytes.len(), len, alone)?;
         loop {
             match self.socket.send(&bytes[..len]) {
                 Ok(sent) => {

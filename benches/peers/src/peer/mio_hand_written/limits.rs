@@ -40,13 +40,21 @@ impl Limits {
         rest.min(self.turn())
     }
 
-    /// How many of `rest` bytes the next call that sends is given.
+    /// How many of `rest` bytes the next call that sends is given, of a frame of `len`
+    /// bytes, while nobody else waits or somebody does.
     ///
     /// A segment's length is asked for each time, since it doubles with the
     /// first answer of a connection.
-    pub(super) fn send(self, socket: &Socket, rest: usize) -> io::Result<usize> {
+    pub(super) fn send(
+        self,
+        socket: &Socket,
+        rest: usize,
+        len: usize,
+        alone: bool,
+    ) -> io::Result<usize> {
         let limit = match self {
             Limits::WholeSlice => return Ok(rest),
+            Limits::Segments if len <= WHOLE && alone => return Ok(rest),
             Limits::Segments => SEGMENTS,
             Limits::Chunks => TURN,
         };
@@ -61,5 +69,8 @@ impl Limits {
 /// Of one turn, and of one send on a Unix socket.
 const TURN: usize = 256 * 1024;
 
-/// Of one send on TCP: a segment on loopback.
+/// Of a frame that one send on TCP may be given whole.
+const WHOLE: usize = 1024 * 1024;
+
+/// Of one send on TCP otherwise: a segment on loopback.
 const SEGMENTS: usize = 64 * 1024;

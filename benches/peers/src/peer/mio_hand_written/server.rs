@@ -109,7 +109,7 @@ impl Server {
             Token(key),
             Interest::READABLE | Interest::WRITABLE,
         )?;
-        entry.insert(Connection::new(socket, self.prefix, limits));
+        entry.insert(Connection::new(socket, self.prefix, self.tuning, limits));
         self.enqueue(key);
         Ok(())
     }
@@ -128,9 +128,10 @@ impl Server {
             let Some(key) = self.queue.pop_front() else {
                 return;
             };
+            let alone = self.queue.is_empty();
             let connection = &mut self.connections[key];
             connection.queued = false;
-            match connection.take_turn(&mut self.block) {
+            match connection.take_turn(&mut self.block, alone) {
                 Ok(TurnEnd::Blocked) => {}
                 Ok(TurnEnd::Spent) => self.enqueue(key),
                 Ok(TurnEnd::Closed) => drop(self.connections.remove(key)),
