@@ -157,7 +157,8 @@ impl FrameReader {
     /// [`next_len`](FrameReader::next_len) returned.
     ///
     /// Call it again with the same buffer after its future was dropped: it goes
-    /// on behind the bytes that are there already.
+    /// on behind the bytes that are there already. Where a long buffer should begin, says
+    /// [`ReadHalf::read_exact_into`](crate::ReadHalf::read_exact_into).
     ///
     /// # Examples
     ///

@@ -116,10 +116,15 @@ pub(super) fn with_lead(len: usize) -> usize {
     len.saturating_add(LEAD)
 }
 
-/// How many bytes lie before the frame. Allocators put what is long at the beginning of a
-/// page, or 16 bytes behind it, and there the kernel's copies are slow on AMD's Zen 3: in
-/// echoes of 1 MB they took two and a half times what they take from 64 bytes on
-/// (`docs/benchmarks.md`). They are too few to be counted under the budget.
+/// How many bytes lie before the frame.
+///
+/// On AMD's Zen 3 the kernel's copies (`rep movsb`) are slow, down to a
+/// twentieth, if the destination lies 1 to 31 bytes further into its page than the source
+/// (glibc's bug 30994). In the kernel, a payload behind a prefix lies 4 or 8 bytes into its
+/// page; allocators put what is long at the beginning of a page, or 16 bytes into it. An
+/// echo of 1 MB took two and a half times what it takes from 64 bytes on
+/// (`docs/benchmarks.md`, "Where a buffer begins"). They are too few to be counted under
+/// the budget.
 const LEAD: usize = 64;
 
 /// What is reserved for a frame at first, in bytes.

@@ -10,13 +10,14 @@
 use std::cell::Cell;
 
 /// What a task may move in one poll: about 50 µs of copying on the machines of
-/// `docs/architecture.md`. More did not measure better, also with one task only.
+/// `docs/architecture.md`. More of a long message did not measure better, also with one
+/// task only.
 pub(crate) const LIMIT: usize = 256 * 1024;
 
 /// The longest message, in bytes, that a call is given whole while no other task is
-/// ready. In pieces it has its receiver sleep and be woken several times, and where a
-/// sleeping core is slow to wake, that takes longer than copying it all (the
-/// measurements are in `docs/benchmarks.md`, "Chunks and buffers").
+/// ready. Sent in pieces, it has its receiver sleep and be woken several times, and where
+/// a core is slow to wake, that takes longer than copying it all (`docs/benchmarks.md`,
+/// "Chunks and buffers").
 pub(crate) const WHOLE: usize = 1024 * 1024;
 
 /// The least that a system call costs, in bytes of copying: the call itself

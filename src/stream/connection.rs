@@ -182,12 +182,12 @@ impl Connection {
 /// budget does not become a system call for a few bytes.
 const READ_UNIT: usize = 64 * 1024;
 
-/// What one call sends over TCP at most, but for a longer segment: one segment
-/// on loopback. That did best at every frame size; the longer the call, the more
-/// it loses, up to a half (the sweep in `docs/benchmarks.md`).
+/// What one call sends over TCP at most, but for a longer segment or a message that
+/// goes [whole](WHOLE): one segment on loopback. That did best with long messages; the
+/// longer the call, the more it loses, up to a half (the sweep in `docs/benchmarks.md`).
 const TCP_CHUNK: usize = 64 * 1024;
 
-/// The same on a Unix socket.
+/// The same on a Unix socket, where no message goes whole: nothing was gained by that.
 const UNIX_CHUNK: usize = LIMIT;
 
 /// The unit on a Unix socket, which has no segments: enough that the rest of a

@@ -16,6 +16,12 @@ impl ReadHalf {
     /// at most 256 KiB in one system call, unless
     /// [`read_ahead`](ReadHalf::read_ahead) is on.
     ///
+    /// Where a long `buf` begins in its page decides on some AMD processors how fast it is
+    /// filled: where allocators like to put it, at down to a twentieth of the rate
+    /// (`docs/benchmarks.md`, "Where a buffer begins"). What
+    /// [`Handle::lease`](crate::Handle::lease) lends begins elsewhere, and so does your own
+    /// memory if you leave out its first 64 bytes.
+    ///
     /// # Errors
     ///
     /// - [`StreamError::Eof`] if the peer ended its side first: with `filled`
