@@ -8,9 +8,11 @@ mod support;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use futures_util::future::{Either, select};
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 use socket2::{SockRef, Socket};
 
@@ -83,6 +85,37 @@ fn a_small_echo_is_answered_in_one_turn_while_a_task_floods_operations_of_one_by
         }
         assert!(written.total.get() > 1000 && taken.total.get() > 1000);
     }
+}
+
+/// It reads first in each turn; what that leaves of its budget is enough.
+#[test]
+fn a_message_leaves_although_its_task_has_something_to_read_in_every_turn() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let (stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+    peer.set_nonblocking(true).unwrap();
+    let (mut read, mut write) = stream.split();
+    let task = handle.spawn(async move {
+        let message = vec![0; 1 << 20];
+        let reading = pin!(async {
+            let mut byte = [0];
+            while read.read_exact_into(&mut byte).await.is_ok() {}
+        });
+        matches!(
+            select(reading, write.write_all(&message)).await,
+            Either::Right((Ok(()), _))
+        )
+    });
+    let mut block = vec![0; 1 << 20];
+    let mut turns = 0;
+    while !task.is_finished() {
+        assert!(turns < 100, "as long as it reads, it does not write");
+        peer.write_all(b"some").unwrap();
+        turn_now(&mut reactor);
+        while matches!(peer.read(&mut block), Ok(1..)) {}
+        turns += 1;
+    }
+    assert!(drive(&mut reactor, task).unwrap());
 }
 
 #[test]

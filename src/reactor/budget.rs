@@ -35,7 +35,7 @@ const READ_AHEAD_COST: usize = 64;
 pub(crate) enum Wish {
     /// So many bytes, or a part of them.
     UpTo(usize),
-    /// So many bytes, at most [`WHOLE`], and rather in the next turn than a part now.
+    /// So many bytes, at most [`WHOLE`], whatever is left of the budget.
     AllOf(usize),
 }
 
@@ -60,8 +60,8 @@ impl Budget {
         let spent = self.spent.get();
         let left = LIMIT.checked_sub(spent).filter(|&left| left > 0)?;
         let wanted = match wish {
-            Wish::AllOf(wanted) if wanted > left => return (spent == 0).then_some(wanted),
-            Wish::AllOf(wanted) | Wish::UpTo(wanted) => wanted,
+            Wish::AllOf(wanted) => return Some(wanted),
+            Wish::UpTo(wanted) => wanted,
         };
         if wanted <= left {
             return Some(wanted);
@@ -115,15 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_go_whole_waits_for_the_next_poll_if_a_part_of_the_budget_is_spent() {
+    fn what_is_to_go_whole_may_exceed_what_is_left_once() {
         let budget = Budget::default();
-        budget.charge(LIMIT / 2);
-        assert_eq!(budget.grant(AllOf(LIMIT), || unreachable!()), None);
-        assert_eq!(
-            budget.grant(AllOf(LIMIT / 2), || unreachable!()),
-            Some(LIMIT / 2)
-        );
-        budget.reset();
+        budget.charge(LIMIT - 1);
         assert_eq!(budget.grant(AllOf(WHOLE), || unreachable!()), Some(WHOLE));
         budget.charge(WHOLE);
         assert_eq!(budget.grant(AllOf(1), || unreachable!()), None);
