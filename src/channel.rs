@@ -49,7 +49,7 @@ use crate::reactor::Elapsed;
 use crate::waiting::Waiting;
 
 /// A queue of at most `capacity` values, at least one, from any number of threads to
-/// one task.
+/// one task, with room for all of them from the beginning.
 ///
 /// # Examples
 ///
@@ -70,7 +70,7 @@ pub fn to_task<T: Send>(capacity: usize) -> (ThreadSender<T>, TaskReceiver<T>) {
 }
 
 /// A queue of at most `capacity` values, at least one, from any number of tasks to any
-/// number of threads.
+/// number of threads, with room for all of them from the beginning.
 ///
 /// # Examples
 ///

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use slab::Slab;
+use crate::waiting::Places;
 
 /// Tells the connections of a service to finish, and waits until they have.
 ///
@@ -296,17 +296,12 @@ async fn wait_until(waiters: &Rc<Waiters>, reached: impl Fn() -> bool) {
 
 /// Who is to be woken by the next change, each in a place of its own.
 #[derive(Debug, Default)]
-struct Waiters(RefCell<Slab<Option<Waker>>>);
+struct Waiters(RefCell<Places>);
 
 impl Waiters {
     fn wake_all(&self) {
         // A waker that is not ours may run anything, so nothing is borrowed then.
-        let mut places = self.0.borrow_mut();
-        let wakers: Vec<Waker> = places
-            .iter_mut()
-            .filter_map(|(_, waker)| waker.take())
-            .collect();
-        drop(places);
+        let wakers = self.0.borrow_mut().take_wakers();
         wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -315,7 +310,7 @@ impl Waiters {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     waiters: Rc<Waiters>,
-    place: Option<usize>,
+    place: Option<u64>,
 }
 
 impl Waiter {
@@ -329,22 +324,13 @@ impl Waiter {
     /// Has `waker` woken by the next change, in place of the last one.
     pub(crate) fn wait(&mut self, waker: &Waker) {
         if let Some(place) = self.place
-            && let Some(Some(last)) = self.waiters.0.borrow().get(place)
-            && last.will_wake(waker)
+            && self.waiters.0.borrow().has(place, waker)
         {
             return;
         }
         // Cloned and dropped while nothing is borrowed, as above.
-        let waker = Some(waker.clone());
-        let mut places = self.waiters.0.borrow_mut();
-        let last = match self.place {
-            Some(place) => std::mem::replace(&mut places[place], waker),
-            None => {
-                self.place = Some(places.insert(waker));
-                None
-            }
-        };
-        drop(places);
+        let waker = waker.clone();
+        let last = self.waiters.0.borrow_mut().keep(&mut self.place, waker);
         drop(last);
     }
 }
@@ -353,7 +339,7 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let left = self
             .place
-            .map(|place| self.waiters.0.borrow_mut().remove(place));
+            .map(|place| self.waiters.0.borrow_mut().leave(place));
         drop(left);
     }
 }

@@ -111,6 +111,25 @@ fn a_task_that_is_woken_already_is_not_woken_again() {
     assert_eq!(drive(&mut reactor, receiving).unwrap(), 100);
 }
 
+/// Whoever has sent something comes behind those who wait already.
+#[test]
+fn tasks_that_wait_to_send_take_turns() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let (sender, receiver) = from_task(1);
+    for number in 0..3 {
+        let sender = sender.clone();
+        drop(handle.spawn(async move { while sender.send(number).await.is_ok() {} }));
+    }
+    let mut received = [0; 3];
+    for _ in 0..30 {
+        settle(&mut reactor);
+        received[receiver.recv().unwrap()] += 1;
+    }
+    // The first has sent two before the others are there.
+    assert_eq!(received, [11, 10, 9]);
+}
+
 #[test]
 fn who_waits_sees_the_other_side_go() {
     let mut reactor = Reactor::new().unwrap();
