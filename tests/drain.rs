@@ -4,6 +4,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::rc::Rc;
@@ -76,8 +77,16 @@ fn a_reader_that_gives_way_returns_what_has_arrived() {
     const FRAMES: usize = 2 * BUDGET / FRAME;
     const FRAME: usize = 1024;
     const BUDGET: usize = 256 * 1024;
-    run(async |handle| {
-        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        if transport == Transport::Unix {
+            // What has arrived lies in the peer's buffer, as far as it goes.
+            peer.set_send_buffer_size(1 << 20).unwrap();
+            if peer.send_buffer_size().unwrap() < 2 << 20 {
+                eprintln!("skipped over {transport}: net.core.wmem_max is too small");
+                return;
+            }
+        }
         let drain = Drain::new();
         let mut frames = reader(stream, &drain);
         let frame = framed(Prefix::U32Be, &pattern(1, FRAME - 4));
@@ -142,7 +151,11 @@ fn a_peer_that_never_pauses_does_not_put_off_the_end() {
         peer.write_all(&frame.repeat(4)).unwrap();
         assert_same(frames.next().await.unwrap().unwrap(), &frame[4..]);
         drain.begin();
-        let most = frames.buffered() + frames.get_ref().socket().recv_buffer_size().unwrap();
+        let in_kernel = match transport {
+            Transport::Tcp => frames.get_ref().socket().recv_buffer_size().unwrap(),
+            Transport::Unix => 2 * most_that_can_be_sent(),
+        };
+        let most = frames.buffered() + in_kernel;
         let (mut taken, mut ended) = (0, false);
         while let Some(payload) = frames.next().await.unwrap() {
             assert_same(payload, &frame[4..]);
@@ -159,6 +172,12 @@ fn a_peer_that_never_pauses_does_not_put_off_the_end() {
             "not put to the test: {taken} bytes of {most}"
         );
     });
+}
+
+/// The most that a program may ask for as `SO_SNDBUF`; the kernel doubles it.
+fn most_that_can_be_sent() -> usize {
+    let limit = fs::read_to_string("/proc/sys/net/core/wmem_max").unwrap();
+    limit.trim().parse().unwrap()
 }
 
 #[test]
@@ -279,6 +298,23 @@ fn an_answer_is_not_lost_to_what_the_peer_still_sends() {
         answers.feed(b"the answer").await.unwrap();
         frames.linger(answers, DEADLINE).await.unwrap();
         assert_same(&busy.join().await, &framed(Prefix::U32Be, b"the answer"));
+    });
+}
+
+#[test]
+fn who_lingers_keeps_no_memory_from_others() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let (read, write) = stream.split();
+        let mut frames = FrameReader::new(read, Prefix::U32Be, MAX);
+        let answers = FrameWriter::new(write, Prefix::U32Be);
+        peer.write_all(&framed(Prefix::U32Be, &pattern(1, 100_000)))
+            .unwrap();
+        assert_eq!(frames.next().await.unwrap().map(<[u8]>::len), Some(100_000));
+        assert!(handle.stats().memory_lent >= 100_000);
+        let mut lingering = pin!(frames.linger(answers, DEADLINE));
+        assert!(poll_once(&mut lingering).await.is_pending());
+        assert_eq!(handle.stats().memory_lent, 0);
     });
 }
 

@@ -106,18 +106,41 @@ fn is_same_host(socket: &Socket, peer: SocketAddr) -> io::Result<bool> {
     Ok(local.is_some_and(|local| local.ip().to_canonical() == peer))
 }
 
+/// At most how many bytes the kernel can hold that have been sent to `socket`.
+pub(super) fn most_in_kernel(socket: &Socket, peer: &Peer) -> usize {
+    let ours = socket.recv_buffer_size().unwrap_or(0);
+    match peer {
+        Peer::Tcp(_) => ours,
+        // They are in the sender's buffer, of twice the size that it has asked for.
+        Peer::Unix(_) => {
+            let like_ours = socket.send_buffer_size().unwrap_or(0);
+            ours.max(like_ours).max(2 * send_buffer_limit())
+        }
+    }
+}
+
 /// The largest `SO_RCVBUF` that the kernel grants, 0 if it can't be known.
 ///
-/// Asking the socket would be too late: a buffer once fixed stays fixed. It is
-/// the kernel's, one for all network namespaces, so it is read once.
+/// Asking the socket would be too late: a buffer once fixed stays fixed.
 fn receive_buffer_limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
-    if let Some(&limit) = LIMIT.get() {
+    kernel_limit("/proc/sys/net/core/rmem_max", &LIMIT)
+}
+
+/// The same of `SO_SNDBUF`.
+fn send_buffer_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    kernel_limit("/proc/sys/net/core/wmem_max", &LIMIT)
+}
+
+/// A limit of the kernel's, one for all network namespaces, so it is read once.
+fn kernel_limit(path: &str, known: &OnceLock<usize>) -> usize {
+    if let Some(&limit) = known.get() {
         return limit;
     }
-    match fs::read_to_string("/proc/sys/net/core/rmem_max") {
-        Ok(text) => *LIMIT.get_or_init(|| text.trim().parse().unwrap_or(0)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => *LIMIT.get_or_init(|| 0),
+    match fs::read_to_string(path) {
+        Ok(text) => *known.get_or_init(|| text.trim().parse().unwrap_or(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => *known.get_or_init(|| 0),
         // Out of descriptors, say: it may work the next time.
         Err(_) => 0,
     }

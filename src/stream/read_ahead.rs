@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use super::ReadHalf;
 use super::connection::Connection;
 use super::error::StreamError;
+use super::options;
 use crate::pool::{BLOCK, Block};
 use crate::reactor::Direction;
 
@@ -165,6 +166,11 @@ impl ReadHalf {
     /// Whether a read is worth a try.
     pub(crate) fn is_readable(&self) -> bool {
         self.connection.registration.is_ready(Direction::Read)
+    }
+
+    /// At most how many bytes that have arrived the kernel can hold.
+    pub(crate) fn most_in_kernel(&self) -> usize {
+        options::most_in_kernel(&self.socket(), &self.connection.peer)
     }
 
     /// Has the next read ask the kernel, whatever it said last.

@@ -76,6 +76,9 @@ impl FrameReader {
     ///
     /// See [`Drain`].
     pub async fn linger(mut self, mut answers: FrameWriter, within: Duration) -> io::Result<()> {
+        // Others may wait for the memory that the last frame is in.
+        self.buffer = None;
+        self.half.discard_ahead();
         let handle = Handle {
             inner: self.half.reactor().clone(),
         };
@@ -102,7 +105,7 @@ impl FrameReader {
     fn count_debt(&mut self) {
         // Bytes may have arrived since the kernel was last asked.
         self.half.look_again();
-        let in_kernel = self.half.socket().recv_buffer_size().unwrap_or(0);
+        let in_kernel = self.half.most_in_kernel();
         let owed = self.buffered().saturating_add(in_kernel);
         if let Some(draining) = &mut self.draining {
             draining.owed = Some(owed);
