@@ -31,6 +31,26 @@ fn a_reactor_that_sleeps_frees_what_is_idle() {
 }
 
 #[test]
+fn a_reactor_that_is_woken_now_and_then_frees_what_is_idle() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let mut kept = with_an_idle_buffer(&mut reactor);
+    let (mut stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+    drop(handle.spawn(async move { while stream.read_exact_into(&mut [0]).await.is_ok() {} }));
+    let (start, mut turns) = (Instant::now(), 0);
+    while kept >= LEN as i64 {
+        let hurry = start.elapsed() < DEADLINE && turns < 200;
+        assert!(hurry, "{kept} bytes are kept after {turns} turns");
+        turns += 1;
+        peer.write_all(b"x").unwrap();
+        kept += change_of(|| {
+            reactor.turn(Some(DEADLINE)).unwrap();
+        });
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn a_reactor_that_never_sleeps_frees_what_is_idle() {
     let mut reactor = Reactor::new().unwrap();
     let mut kept = with_an_idle_buffer(&mut reactor);

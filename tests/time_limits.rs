@@ -15,10 +15,13 @@ use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, Ti
 use support::turns::{drive, settle, turn_now};
 use support::{
     Transport, arrived_on, framed, over_each_transport, pattern, peer_thread, poll_once, run,
-    stream_and_peer,
+    stream_and_peer, yield_now,
 };
 
 const MAX: usize = 64_000_000;
+
+/// What a task may move in one turn.
+const TURN: usize = 256 * 1024;
 
 #[test]
 fn a_silent_peer_is_given_up_after_the_idle_timeout_and_may_come_back() {
@@ -33,6 +36,50 @@ fn a_silent_peer_is_given_up_after_the_idle_timeout_and_may_come_back() {
         }
         peer.write_all(&framed(Prefix::U32Be, b"late")).unwrap();
         assert_eq!(frames.next().await.unwrap(), Some(&b"late"[..]));
+    });
+}
+
+/// Time that passes while no turn runs is not this wait's.
+#[test]
+fn a_wait_begins_when_it_begins_also_in_a_block_on_of_its_own() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let mut reader = || {
+        let (stream, peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
+        let frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
+        (frames.idle_timeout(SHORT), peer)
+    };
+    let (mut first, _peer) = reader();
+    let (mut second, _peer) = reader();
+    reactor
+        .block_on(async { assert!(poll_once(&mut pin!(first.next())).await.is_pending()) })
+        .unwrap();
+    thread::sleep(SHORT);
+    let start = Instant::now();
+    let ended = reactor.block_on(second.next()).unwrap();
+    assert_timed_out(&ended.unwrap_err(), TimeLimit::Idle, 0);
+    assert!(start.elapsed() > SHORT / 2, "{:?}", start.elapsed());
+}
+
+/// A frame has arrived in time; its reader has spent its turn on something else.
+#[test]
+fn a_reader_that_gives_way_does_not_blame_its_peer() {
+    run(async |handle| {
+        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX).idle_timeout(SHORT);
+        let (mut other, mut flood) = stream_and_peer(&handle, Transport::Tcp).await;
+        flood.write_all(&vec![0; TURN]).unwrap();
+        arrived_on(other.socket(), TURN).await;
+        assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
+        peer.write_all(&framed(Prefix::U32Be, b"in time")).unwrap();
+        arrived_on(frames.get_ref().socket(), 11).await;
+        thread::sleep(2 * SHORT);
+        yield_now().await;
+
+        let mut block = vec![0; TURN];
+        other.read_exact_into(&mut block).await.unwrap();
+        assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
+        assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
     });
 }
 

@@ -4,12 +4,13 @@
 mod support;
 
 use std::cell::Cell;
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io::{Read, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -256,6 +257,14 @@ fn whatever_makes_work_while_no_turn_runs_makes_the_descriptor_readable() {
     assert!(!is_readable(&reactor, Duration::ZERO));
     drop(handle.spawn(async {}));
     assert!(is_readable(&reactor, Duration::ZERO), "after a spawn");
+    settle(&mut reactor);
+
+    // Of a future that somebody else polls: the loop has to know when it is due.
+    let mut sleep = pin!(handle.sleep(DEADLINE));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(sleep.as_mut().poll(&mut context).is_pending());
+    assert!(is_readable(&reactor, Duration::ZERO), "after a deadline");
+    assert!(turn_now(&mut reactor).next_deadline.is_some());
 }
 
 async fn echo_frames(listener: Listener) {

@@ -282,7 +282,10 @@ impl FrameWriter {
                 moved,
             })
         };
-        if let Some(stall) = &mut self.stall {
+        // While the kernel has room, it is our turn, and not the peer's.
+        if let Some(stall) = &mut self.stall
+            && !self.half.is_writable()
+        {
             let Stall { after, watch } = &mut **stall;
             // Whatever is taken begins another wait.
             let mark = self.half.sent();
@@ -387,6 +390,8 @@ impl Drop for WriteFrame<'_> {
     fn drop(&mut self) {
         if let Some(frame) = &self.sending {
             self.writer.half.abandon(frame);
+            // The next one is another.
+            self.writer.sendings += 1;
         }
     }
 }

@@ -141,8 +141,7 @@ impl Pool {
     }
 
     /// Frees what nobody has needed since the last sweep, if that is long ago.
-    pub(crate) fn sweep_if_due(&self) {
-        let now = Instant::now();
+    pub(crate) fn sweep_if_due(&self, now: Instant) {
         if now.duration_since(self.last_sweep.get()) >= SWEEP_EVERY {
             self.last_sweep.set(now);
             self.blocks.sweep();

@@ -112,7 +112,13 @@ impl Inner {
 
     /// The time, as it was when somebody first asked in this turn: cheaper than
     /// the clock where many ask, and late by no more than a turn.
+    ///
+    /// Whoever asks while no task runs, as a future that is polled by hand between two
+    /// turns, asks the clock: the last turn may be long ago.
     pub(crate) fn now(&self) -> Instant {
+        if !self.tasks.is_any_running() {
+            return Instant::now();
+        }
         let now = self.turn_began.get().unwrap_or_else(Instant::now);
         self.turn_began.set(Some(now));
         now

@@ -92,13 +92,14 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloning and dropping a waker may run anything, so nothing is borrowed then.
+        let waker = context.waker().clone();
         let mut state = self.cell.0.borrow_mut();
         match std::mem::replace(&mut state.result, Progress::Taken) {
             Progress::Ended(result) => Poll::Ready(result),
             Progress::Running => {
                 state.result = Progress::Running;
-                let replaced = state.waker.replace(context.waker().clone());
-                // Dropping a waker may run anything, so nothing stays borrowed.
+                let replaced = state.waker.replace(waker);
                 drop(state);
                 drop(replaced);
                 Poll::Pending

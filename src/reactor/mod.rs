@@ -161,6 +161,7 @@ impl Reactor {
             if self.inner().root_ready.take() {
                 root.set_polled();
                 self.inner().budget.reset();
+                self.inner().turn_began.set(None);
                 let tasks = &self.inner().tasks;
                 self.inner().turn_begins();
                 let poll =
@@ -181,7 +182,7 @@ impl Reactor {
     /// takes) for a socket, a deadline or another thread; the wait is rounded up
     /// to whole milliseconds. It may end early: at a signal, to free memory that
     /// has been idle for seconds, or shortly before a deadline that is polled for
-    /// ([`Builder::busy_poll`]). To have a
+    /// ([`Builder::busy_poll`]). Memory is freed in turns only. To have a
     /// foreign event loop wait instead, give it the reactor's descriptor
     /// ([`AsFd`]) and the time of [`Turn::next_deadline`], and call `turn` with
     /// a timeout of zero when either is due, or at once if [`Turn::more`].
@@ -218,7 +219,7 @@ impl Reactor {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
             // A reactor that is never idle has no other occasion.
-            self.inner().pool.sweep_if_due();
+            self.inner().pool.sweep_if_due(Instant::now());
         }
         self.inner().fire_timers();
         self.inner().resume_spent();
@@ -262,8 +263,8 @@ impl Reactor {
             self.inner().counters.sleeps.add(1);
         }
         let count = self.poll_once(timeout)?;
-        if count == 0 && may_wait {
-            self.inner().pool.sweep_if_due();
+        if may_wait && self.inner().pool.time_to_sweep().is_some() {
+            self.inner().pool.sweep_if_due(Instant::now());
         }
         if self.spin.is_on() && (count > 0 || self.has_work()) {
             self.spin.ended(Instant::now());
@@ -296,6 +297,7 @@ impl Reactor {
             if [deadline, limit].iter().flatten().any(|&end| end <= now) {
                 return Ok(Some(0));
             }
+            self.inner().pool.sweep_if_due(now);
             if now >= until {
                 self.spin.failed();
                 return Ok(None);

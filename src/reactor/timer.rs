@@ -68,13 +68,16 @@ impl Timers {
         matches!(self.slots[slot], Slot::Fired)
     }
 
-    /// Makes `waker` the one to wake, and returns the one that it replaces.
-    fn set_waker(&mut self, slot: usize, waker: &Waker) -> Option<Waker> {
+    /// Whether `waker` is the one to wake.
+    fn has_waker(&self, slot: usize, waker: &Waker) -> bool {
+        matches!(&self.slots[slot], Slot::Armed { waker: armed, .. } if armed.will_wake(waker))
+    }
+
+    /// Makes `waker` the one to wake, and returns the one that is not needed then.
+    fn set_waker(&mut self, slot: usize, waker: Waker) -> Waker {
         match &mut self.slots[slot] {
-            Slot::Armed { waker: armed, .. } if !armed.will_wake(waker) => {
-                Some(std::mem::replace(armed, waker.clone()))
-            }
-            _ => None,
+            Slot::Armed { waker: armed, .. } => std::mem::replace(armed, waker),
+            Slot::Fired => waker,
         }
     }
 
@@ -185,18 +188,29 @@ impl Future for Sleep {
         let waker = context.waker();
         let Some(slot) = self.slot else {
             let waker = waker.clone();
-            let slot = self.inner.timers.borrow_mut().arm(self.deadline, waker);
+            let mut timers = self.inner.timers.borrow_mut();
+            let slot = timers.arm(self.deadline, waker);
+            let is_earliest = timers.next_deadline() == Some(self.deadline);
+            drop(timers);
             self.slot = Some(slot);
+            if is_earliest {
+                // A foreign loop that waits meanwhile has to hear of it.
+                self.inner.awake.notify_if_idle();
+            }
             return Poll::Pending;
         };
-        let mut timers = self.inner.timers.borrow_mut();
+        let timers = self.inner.timers.borrow();
         if timers.has_fired(slot) {
             return Poll::Ready(());
         }
-        let replaced = timers.set_waker(slot, waker);
-        // Dropping a waker may run anything, so nothing stays borrowed.
+        let is_kept = timers.has_waker(slot, waker);
         drop(timers);
-        drop(replaced);
+        if !is_kept {
+            // Cloning and dropping a waker may run anything, so nothing is borrowed.
+            let waker = waker.clone();
+            let replaced = self.inner.timers.borrow_mut().set_waker(slot, waker);
+            drop(replaced);
+        }
         Poll::Pending
     }
 }

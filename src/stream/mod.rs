@@ -24,7 +24,7 @@ use std::rc::Rc;
 
 use socket2::{SockRef, Socket};
 
-use crate::reactor::{Inner, Registration};
+use crate::reactor::{Direction, Inner, Registration};
 
 pub use address::{Address, AddressError};
 pub use bound_listener::BoundListener;
@@ -330,6 +330,11 @@ impl WriteHalf {
     /// The reactor that it belongs to.
     pub(crate) fn reactor(&self) -> &Rc<Inner> {
         self.connection.registration.inner()
+    }
+
+    /// Whether a write is worth a try.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.connection.registration.is_ready(Direction::Write)
     }
 
     /// How many bytes the kernel has taken so far.

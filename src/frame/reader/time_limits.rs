@@ -20,8 +20,9 @@ impl FrameReader {
     /// Gives up on a peer that sends nothing for so long between two frames.
     ///
     /// Without it, or with `None`, a peer that has gone without a word (its cable
-    /// was cut, say) keeps its connection for ever. The time is counted while
-    /// somebody waits for the next frame. One that stops in the middle of a frame is the
+    /// was cut, say) keeps its connection for ever. The time is counted from when
+    /// somebody first waits for the frame: a call whose future was dropped counts, and so
+    /// does what lies between it and the next. One that stops in the middle of a frame is the
     /// [frame timeout](FrameReader::frame_timeout)'s affair, and one that takes no answers
     /// the [stall timeout](crate::FrameWriter::stall_timeout)'s: a server has all three.
     ///
@@ -137,6 +138,8 @@ impl FrameReader {
         }
         // Two waits for each frame: for it, and for the rest of it.
         let (limit, after, wait) = match moved {
+            // It is our turn, and not the peer's.
+            0 if self.half.is_readable() => return Poll::Pending,
             0 => (TimeLimit::Idle, limits.idle, 0),
             _ => (TimeLimit::Frame, limits.frame, 1),
         };
