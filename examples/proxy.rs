@@ -47,10 +47,15 @@ async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Resul
     let server = Stream::connect(handle, server).await?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
+    // A task may move so many bytes before others have their turn. In one task for
+    // both, the direction that is polled first could use up all of them each time.
     let there = move_frames(from_client, to_server);
-    let back = move_frames(from_server, to_client);
-    try_join(there, back).await?;
-    Ok(())
+    let mut back = handle.spawn(move_frames(from_server, to_client));
+    let returned = async { (&mut back).await.map_err(io::Error::other)? };
+    let passed = try_join(there, returned).await;
+    // If one direction fails, the other ends too.
+    back.abort();
+    passed.map(|_| ())
 }
 
 /// Moves whole frames until `from` ends, then ends `to`.

@@ -3,13 +3,15 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 
 use nix::sys::signal::Signal;
 use readinto::Prefix;
+use socket2::SockRef;
 use support::example::{Ended, Example, finish_with_fault};
-use support::{assert_same, framed, pattern};
+use support::{DEADLINE, assert_same, framed, pattern, unread};
 use tempfile::TempDir;
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -70,6 +72,55 @@ fn the_proxy_goes_round_the_servers() {
     assert!(proxy.complaint().contains(&second), "it names who failed");
 }
 
+/// Each has a share of the reactor's time of its own.
+#[test]
+fn the_proxy_brings_answers_to_a_client_that_uploads_without_pause() {
+    let (_proxy, mut client, mut server) = through_the_proxy();
+    let answer = framed(Prefix::U32Be, b"an answer");
+    let answering = thread::spawn({
+        let answer = answer.clone();
+        move || {
+            let mut taken = vec![0; 1 << 20];
+            server.read_exact(&mut taken).unwrap();
+            server.write_all(&answer).unwrap();
+            while server.read(&mut taken).unwrap() > 0 {}
+        }
+    });
+    // Frames so short that the proxy is what takes longest.
+    let questions = framed(Prefix::U32Be, &[1; 100]).repeat(100_000);
+    let mut sent = 0;
+    while unread(&SockRef::from(&client), 1) == 0 {
+        // The kernel's buffers hold less.
+        assert!(sent < 50_000_000, "still no answer");
+        client.write_all(&questions).unwrap();
+        sent += questions.len();
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    answering.join().unwrap();
+    assert_same(&io::read_to_string(&client).unwrap().into_bytes(), &answer);
+}
+
+#[test]
+fn what_ends_one_direction_of_the_proxy_by_force_ends_the_other() {
+    let (proxy, mut client, _server) = through_the_proxy();
+    client.write_all(&[0xff; 4]).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    let complaint = proxy.complaint();
+    assert!(complaint.contains("4294967295"), "{complaint}");
+}
+
+/// A client and a server with the proxy between them.
+fn through_the_proxy() -> (Example, TcpStream, TcpStream) {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let (proxy, address) = Example::listening("proxy", &[ANY_PORT, &server]);
+    let client = TcpStream::connect(address).unwrap();
+    let server = listener.accept().unwrap().0;
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    (proxy, client, server)
+}
+
 #[test]
 fn a_received_file_is_what_was_sent() {
     let folder = TempDir::new().unwrap();
@@ -112,10 +163,7 @@ fn the_daemon_answers_tells_and_drains() {
     while !asked(&daemon).contains("bytes_in: 29,") {}
     daemon.signal(Signal::SIGTERM);
     in_flight.write_all(&question[6..]).unwrap();
-    assert_eq!(
-        std::io::read_to_string(&in_flight).unwrap().as_bytes(),
-        question
-    );
+    assert_eq!(io::read_to_string(&in_flight).unwrap().as_bytes(), question);
     drop(in_flight);
     let (status, lines, complaints) = daemon.finish();
     assert!(status.success(), "{complaints:?}");
