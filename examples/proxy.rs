@@ -7,11 +7,18 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::future::try_join;
-use readinto::{Address, FrameReader, FrameWriter, Handle, Listener};
+use readinto::{Address, Drain, DrainGuard, FrameReader, FrameWriter, Handle, Listener};
 use readinto::{Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 
 /// The longest frame that is passed on.
-const MAX: usize = 64 << 20;
+const MAX: usize = 4 << 20;
+
+/// How many clients are served at once; further ones wait. Each may have a frame under
+/// way in both directions, so all of them together hold 2 × 100 × 4 MiB at most.
+///
+/// A memory budget for less than that could end in a circle: the servers take no more
+/// of the questions that fill it until there is room for their answers.
+const MAX_CLIENTS: usize = 100;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -22,21 +29,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     if servers.is_empty() {
         return Err("which servers?".into());
     }
-    // Whatever the peers do, no more than this is held.
-    let mut reactor = Reactor::builder().memory_budget(4 * MAX).build()?;
+    let mut reactor = Reactor::new()?;
     let handle = reactor.handle();
     let listener = Listener::bind(&handle, &listen)?;
     println!("listening on {}", listener.local_address());
     reactor.block_on(async {
+        let clients = Drain::new(); // for its count only
         for server in servers.iter().cycle() {
+            clients.fewer_than(MAX_CLIENTS).await;
             let client = listener.accept().await?;
-            handle.spawn(serve(handle.clone(), client, server.clone()));
+            let guard = clients.enter();
+            handle.spawn(serve(handle.clone(), client, server.clone(), guard));
         }
         Ok(())
     })?
 }
 
-async fn serve(handle: Handle, client: Stream, server: Address) {
+async fn serve(handle: Handle, client: Stream, server: Address, _guard: DrainGuard) {
     let peer = client.peer_address();
     if let Err(error) = pass_on(&handle, client, &server).await {
         eprintln!("{peer} to {server}: {error}");
@@ -44,6 +53,8 @@ async fn serve(handle: Handle, client: Stream, server: Address) {
 }
 
 async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Result<()> {
+    // A client that has vanished would keep its place, since one that is idle may.
+    client.socket().set_keepalive(true)?;
     let server = Stream::connect(handle, server).await?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
@@ -60,13 +71,8 @@ async fn pass_on(handle: &Handle, client: Stream, server: &Address) -> io::Resul
 
 /// Moves whole frames until `from` ends, then ends `to`.
 async fn move_frames(from: ReadHalf, to: WriteHalf) -> io::Result<()> {
-    // A few peers that stop in a frame would hold all the memory that there is.
-    let mut from = FrameReader::new(from, Prefix::U32Be, MAX)
-        .frame_timeout(MINUTE)
-        .shortage_timeout(MINUTE / 6);
-    let mut to = FrameWriter::new(to, Prefix::U32Be)
-        .stall_timeout(MINUTE)
-        .shortage_timeout(MINUTE / 6);
+    let mut from = FrameReader::new(from, Prefix::U32Be, MAX).frame_timeout(MINUTE);
+    let mut to = FrameWriter::new(to, Prefix::U32Be).stall_timeout(MINUTE);
     while let Some(payload) = from.next().await? {
         to.feed(payload).await?;
         // A burst leaves together.
