@@ -4,8 +4,8 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 use readinto::{FrameReader, Listener, Prefix, Reactor, Stream};
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("where to listen?")?;
     let folder = arguments.next().ok_or("into which folder?")?;
-    fs::create_dir_all(&folder)?;
+    let folder = new_folder(Path::new(&folder))?;
 
     let mut reactor = Reactor::new()?;
     let handle = reactor.handle();
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     reactor.block_on(async {
         for number in 1.. {
             let stream = listener.accept().await?;
-            let (peer, folder) = (stream.peer_address(), Path::new(&folder).to_owned());
+            let (peer, folder) = (stream.peer_address(), folder.clone());
             handle.spawn(async move {
                 if let Err(error) = receive(stream, &folder, number).await {
                     eprintln!("{peer}: {error}");
@@ -35,6 +35,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Ok(())
     })?
+}
+
+/// A folder of this run alone, so that it finds no file of an earlier one.
+fn new_folder(folder: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let mut run = 1;
+    loop {
+        let path = folder.join(run.to_string());
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => run += 1,
+            made => return made.map(|()| path),
+        }
+    }
 }
 
 /// Receives the files of one connection.

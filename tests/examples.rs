@@ -134,7 +134,7 @@ fn a_received_file_is_what_was_sent() {
     for (number, file) in (1..).zip(&files) {
         let line = receiver.line();
         assert!(line.ends_with(&format!("{} bytes", file.len())), "{line}");
-        let received = folder.path().join(format!("1-{number}"));
+        let received = folder.path().join(format!("1/1-{number}"));
         assert_same(&fs::read(received).unwrap(), file);
     }
     // Half a file is not shown as one.
@@ -144,8 +144,28 @@ fn a_received_file_is_what_was_sent() {
     drop(sender);
     let complaint = receiver.complaint();
     assert!(complaint.contains("992 of 5000000 bytes"), "{complaint}");
-    assert!(folder.path().join("1-3.partial").exists());
-    assert!(!folder.path().join("1-3").exists());
+    assert!(folder.path().join("1/1-3.partial").exists());
+    assert!(!folder.path().join("1/1-3").exists());
+}
+
+#[test]
+fn received_files_stay_when_others_are_received_later() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let received = ["first", "second"].map(|run| {
+        let (receiver, address) = Example::listening("receive_file", &[ANY_PORT, path]);
+        let mut sender = TcpStream::connect(address).unwrap();
+        let file = framed(Prefix::U64Be, run.as_bytes());
+        sender.write_all(&[&file, &file[..9]].concat()).unwrap();
+        let line = receiver.line();
+        drop(sender);
+        let complaint = receiver.complaint();
+        assert!(complaint.contains("1 of"), "half a file stays: {complaint}");
+        (run, line.split(": ").next().unwrap().to_owned())
+    });
+    for (content, path) in received {
+        assert_eq!(fs::read_to_string(path).unwrap(), content);
+    }
 }
 
 #[test]
