@@ -1,14 +1,19 @@
 //! Receives files: each frame's payload goes from the socket straight into a file that
 //! is mapped into memory, with no buffer in between.
 //! `cargo run --example receive_file -- 127.0.0.1:7000 FOLDER`.
+//!
+//! Room for a file is reserved once its length is known, so whoever can connect can fill
+//! the disk.
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use memmap2::MmapMut;
-use readinto::{FrameReader, Listener, Prefix, Reactor, Stream};
+use nix::fcntl::posix_fallocate;
+use readinto::{FrameReader, Listener, Prefix, Reactor, Stream, channel};
 
 /// The longest file that is accepted.
 const MAX: usize = 16 << 30;
@@ -58,9 +63,10 @@ async fn receive(stream: Stream, folder: &Path, connection: u32) -> Result<(), B
         number += 1;
         let path = folder.join(format!("{connection}-{number}"));
         let partial = path.with_extension("partial");
-        let mut mapped = map(&partial, len)?;
+        let new = partial.clone();
+        let mut mapped = on_a_thread(move || map(&new, len)).await?;
         frames.read_payload_into(&mut mapped).await?;
-        mapped.flush()?;
+        on_a_thread(move || mapped.flush()).await?;
         fs::rename(&partial, &path)?;
         println!("{}: {len} bytes", path.display());
     }
@@ -74,8 +80,21 @@ fn map(path: &Path, len: usize) -> io::Result<MmapMut> {
         .write(true)
         .create_new(true)
         .open(path)?;
-    file.set_len(len as u64)?;
+    if len > 0 {
+        posix_fallocate(&file, 0, len as i64)?;
+    }
     // SAFETY: we have just made the file, under a name that nobody else looks for, so
-    // nobody changes or shortens it while it is mapped.
+    // nobody changes or shortens it while it is mapped. Its room is reserved: where the
+    // disk is full, to write to a hole would end the process with SIGBUS.
     unsafe { MmapMut::map_mut(&file) }
+}
+
+/// Does on a thread of its own what has to wait for the disk, and would hold up all
+/// transfers.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, mut receiver) = channel::to_task(1);
+    thread::spawn(move || sender.send(work()));
+    receiver.recv().await.expect("work does not panic")
 }

@@ -169,6 +169,30 @@ fn received_files_stay_when_others_are_received_later() {
 }
 
 #[test]
+fn a_full_disk_ends_a_transfer_and_not_the_receiver() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let arguments = [ANY_PORT, path];
+    let Some((receiver, address)) =
+        Example::listening_beside_small_disk("receive_file", &arguments, path)
+    else {
+        return;
+    };
+    let send = |len| {
+        let mut sender = TcpStream::connect(&address).unwrap();
+        let file = framed(Prefix::U64Be, &pattern(1, len));
+        sender.write_all(&file).unwrap();
+    };
+    send(1 << 20);
+    assert!(receiver.line().ends_with("1048576 bytes"));
+    send(1);
+    let complaint = receiver.complaint();
+    assert!(complaint.contains("No space left"), "{complaint}");
+    send(0);
+    assert!(receiver.line().ends_with(": 0 bytes"));
+}
+
+#[test]
 fn the_daemon_answers_tells_and_drains() {
     let (daemon, address) = Example::listening("daemon", &[ANY_PORT]);
     assert_answers(&address);

@@ -32,12 +32,46 @@ impl Example {
     /// Starts one that listens on an address of its choice, and returns that too.
     pub(crate) fn listening(name: &str, arguments: &[&str]) -> (Example, String) {
         let example = Example::start(name, arguments);
-        let line = example.line();
+        let address = example.address();
+        (example, address)
+    }
+
+    /// The same for one to which `folder` is a disk of 1 MiB, that nobody else sees.
+    ///
+    /// Says why and returns nothing where such a disk can't be made.
+    pub(crate) fn listening_beside_small_disk(
+        name: &str,
+        arguments: &[&str],
+        folder: &str,
+    ) -> Option<(Example, String)> {
+        let within = || {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c"]);
+            command.arg("mount -t tmpfs -o size=1m disk \"$0\" && exec \"$@\"");
+            command.arg(folder);
+            command
+        };
+        let output = match within().arg("true").output() {
+            Ok(output) if output.status.success() => {
+                let example = spawn(within().arg(program(name)).args(arguments));
+                let example = example.expect("it has just worked");
+                let address = example.address();
+                return Some((example, address));
+            }
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        eprintln!("skipped: no small disk can be made here ({output})");
+        None
+    }
+
+    /// Where it says that it listens, in its first line.
+    fn address(&self) -> String {
+        let line = self.line();
         let address = line.strip_prefix("listening on ").unwrap_or_else(|| {
-            panic!("{name} said {line:?}");
+            panic!("it said {line:?}");
         });
-        let address = address.split(',').next().unwrap_or(address);
-        (example, address.to_owned())
+        address.split(',').next().unwrap_or(address).to_owned()
     }
 
     pub(crate) fn id(&self) -> u32 {
