@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use support::assert_same;
 use support::example::Example;
 use support::nbd::{
-    ABORT, Client, EXPORT_NAME, GO, INFO, LIST, OK, READ, REP_ACK, REP_ERR_INVALID,
+    ABORT, Client, EXPORT_NAME, FLUSH, GO, INFO, LIST, OK, READ, REP_ACK, REP_ERR_INVALID,
     REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_SERVER, Server, WRITE, request,
 };
 use tempfile::TempDir;
@@ -198,6 +198,52 @@ fn a_signal_ends_the_server_once_the_requests_in_flight_are_answered() {
     assert_eq!(server.finish(), (Some(0), vec![]));
     let expected = [&[1; 100][..], &[3; 3996]].concat();
     assert_same(&std::fs::read(&path).unwrap(), &expected);
+}
+
+#[test]
+fn what_has_arrived_by_the_end_is_answered() {
+    let server = Server::start(&["--size", "1MiB"]);
+    // So long that nothing behind it is read ahead, and so many that the server gives way
+    // to others in between.
+    let payload = [1; 16 * 1024];
+    let write = |cookie| [&request(0, WRITE, cookie, 0, 16 * 1024)[..], &payload].concat();
+    let mut busy = draining(&server, &(1..=20).flat_map(write).collect::<Vec<_>>());
+    for cookie in 0..=20 {
+        assert_eq!(busy.reply(cookie), OK);
+    }
+    assert!(busy.is_closed());
+    drop(busy);
+    assert_eq!(server.finish(), (Some(0), vec![]));
+}
+
+#[test]
+fn a_client_that_goes_on_asking_does_not_put_off_the_end() {
+    let server = Server::start(&["--size", "1MiB"]);
+    let flush = |cookie| request(0, FLUSH, cookie, 0, 0);
+    let mut busy = draining(&server, &(1..2000).flat_map(flush).collect::<Vec<_>>());
+    for cookie in 0..1024 {
+        assert_eq!(busy.reply(cookie), OK);
+    }
+    assert!(busy.is_closed());
+    drop(busy);
+    assert_eq!(server.finish(), (Some(0), vec![]));
+}
+
+/// A client of a server that began to drain in the middle of its request 0. The rest of
+/// that has come since, and the other requests behind it.
+fn draining(server: &Server, others: &[u8]) -> Client {
+    let (mut idle, mut busy) = (server.client(), server.client());
+    busy.send(&request(0, WRITE, 0, 0, 512));
+    // When it has answered this, it has seen the above.
+    assert_eq!(idle.read(0, 512), [0; 512]);
+    server.signal(Signal::SIGTERM);
+    assert!(idle.is_closed());
+
+    // All at once.
+    server.signal(Signal::SIGSTOP);
+    busy.send(&[&[1; 512], others].concat());
+    server.signal(Signal::SIGCONT);
+    busy
 }
 
 #[test]

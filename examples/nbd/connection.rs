@@ -1,7 +1,6 @@
 //! The requests of one client, answered in order.
 
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,18 +29,22 @@ impl Connection {
         }
     }
 
-    /// Serves the client until it goes, or until the server is to stop.
-    pub(crate) async fn serve(&mut self, drain: &Drain) -> io::Result<()> {
-        let mut stop = pin!(drain.begun());
+    /// Serves the client until it goes, or until the server is to stop: then it answers
+    /// what has arrived, and at most [`LAST_REQUESTS`].
+    pub(crate) async fn serve(&mut self, drain: &Drain, handle: &Handle) -> io::Result<()> {
+        let mut last_requests = LAST_REQUESTS;
         let mut header = [0; Request::LEN];
-        while self.wire.receive_until(stop.as_mut(), &mut header).await? {
+        while last_requests > 0 && self.wire.receive_until(drain, handle, &mut header).await? {
             let request = Request::parse(&header).ok_or_else(|| violation("not a request"))?;
             if request.command == CMD_DISC {
-                return Ok(self.wire.flush().await?);
+                break;
             }
             self.answer(&request).await?;
+            if drain.has_begun() {
+                last_requests -= 1;
+            }
         }
-        Ok(())
+        Ok(self.wire.flush().await?)
     }
 
     /// Has the client close its end first. A socket that is closed with unread requests
@@ -116,6 +119,10 @@ async fn discard(wire: &mut Wire, buffer: &mut [u8], mut len: usize) -> Result<(
 /// Enough that a piece more or less makes no difference, and little enough that
 /// moving one between the buffer and a file does not keep others waiting.
 const BUFFER: usize = 1 << 20;
+
+/// How many requests of a client are answered once the server is to stop: more than it
+/// has under way at once. Linux has 128, unless it is told otherwise.
+const LAST_REQUESTS: usize = 1024;
 
 /// How long a client may take to close its end.
 const LINGER: Duration = Duration::from_secs(1);

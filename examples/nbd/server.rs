@@ -41,7 +41,7 @@ impl Server {
         }
     }
 
-    /// Serves until a signal says to stop, then until the requests in flight are
+    /// Serves until a signal says to stop, then until the requests that have arrived are
     /// answered. A second signal cuts them.
     pub(crate) async fn run(
         &self,
@@ -96,7 +96,7 @@ impl Server {
         };
         if agreed {
             let mut connection = Connection::new(stream, self.disk.clone());
-            connection.serve(&self.drain).await?;
+            connection.serve(&self.drain, &self.handle).await?;
             // All is answered: nothing is lost by a cut from here on.
             guard.settle();
             connection.close(&self.handle).await;

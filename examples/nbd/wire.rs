@@ -1,9 +1,11 @@
 //! Requests in, replies out.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use readinto::{Buffers, Stream, StreamError};
+use readinto::{Buffers, Drain, Handle, Stream, StreamError};
 
 /// A client's stream, whose short replies wait for each other.
 ///
@@ -31,11 +33,12 @@ impl Wire {
         self.stream.read_exact_into(buf).await
     }
 
-    /// Fills `buf` as well, unless the client has gone, or `stop` comes first: then it
-    /// is `false`. What has been read already comes before either.
+    /// Fills `buf` as well, unless the client has gone, or the drain begins first: then it
+    /// is `false`. What has arrived comes before either.
     pub(crate) async fn receive_until(
         &mut self,
-        stop: impl Future<Output = ()> + Unpin,
+        drain: &Drain,
+        handle: &Handle,
         buf: &mut [u8],
     ) -> Result<bool, StreamError> {
         if self.stream.buffered() >= buf.len() {
@@ -43,11 +46,18 @@ impl Wire {
             return Ok(true);
         }
         self.flush().await?;
-        match select(stop, self.stream.read_exact_into(buf)).await {
-            Either::Left(_) | Either::Right((Err(StreamError::Eof { filled: 0, .. }), _)) => {
-                Ok(false)
-            }
-            Either::Right((received, _)) => received.map(|()| true),
+        let read = self.stream.read_exact_into(buf);
+        let received = match select(read, pin!(drain.begun())).await {
+            Either::Left((received, _)) => received,
+            // It may only have given way to others: one more turn tells.
+            Either::Right(((), read)) => match handle.timeout(Duration::ZERO, read).await {
+                Ok(received) => received,
+                Err(_) => return Ok(false),
+            },
+        };
+        match received {
+            Err(StreamError::Eof { filled: 0, .. }) => Ok(false),
+            received => received.map(|()| true),
         }
     }
 
