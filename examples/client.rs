@@ -9,7 +9,7 @@ use readinto::{Address, FrameReader, FrameWriter, Handle, Prefix, Reactor, Strea
 /// How long one answer may take, all attempts together.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long one attempt may take.
+/// How long one attempt may take, unless less is left.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Between two attempts, so that a server that is down is not hammered.
@@ -45,7 +45,8 @@ impl Client {
         let end = Instant::now() + DEADLINE;
         loop {
             let handle = self.handle.clone();
-            let attempt = handle.timeout(PATIENCE, self.attempt(question)).await;
+            let patience = PATIENCE.min(end.saturating_duration_since(Instant::now()));
+            let attempt = handle.timeout(patience, self.attempt(question)).await;
             let failure = match attempt {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
