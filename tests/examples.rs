@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
@@ -123,6 +123,36 @@ fn what_ends_one_direction_of_the_proxy_by_force_ends_the_other() {
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     let complaint = proxy.complaint();
     assert!(complaint.contains("4294967295"), "{complaint}");
+}
+
+#[test]
+fn the_proxy_has_further_clients_wait() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    SockRef::from(&listener)
+        .set_read_timeout(Some(DEADLINE))
+        .unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let (_proxy, address) = Example::listening("proxy", &[ANY_PORT, &server]);
+    let mut pairs: Vec<_> = (0..100)
+        .map(|_| {
+            let client = TcpStream::connect(&address).unwrap();
+            (client, listener.accept().unwrap().0)
+        })
+        .collect();
+    let _further = TcpStream::connect(&address).unwrap();
+    // When these have gone through, one by one, the proxy would have served it.
+    let mut frame = framed(Prefix::U32Be, b"one of a hundred");
+    let (client, server) = &mut pairs[0];
+    for _ in 0..10 {
+        client.write_all(&frame).unwrap();
+        server.read_exact(&mut frame).unwrap();
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+
+    listener.set_nonblocking(false).unwrap();
+    pairs.pop();
+    listener.accept().unwrap();
 }
 
 /// A client and a server with the proxy between them.
