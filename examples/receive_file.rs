@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use memmap2::MmapMut;
-use nix::fcntl::posix_fallocate;
 use readinto::{FrameReader, Listener, Prefix, Reactor, Stream, channel};
 
 /// The longest file that is accepted.
@@ -80,13 +79,25 @@ fn map(path: &Path, len: usize) -> io::Result<MmapMut> {
         .write(true)
         .create_new(true)
         .open(path)?;
-    if len > 0 {
-        posix_fallocate(&file, 0, len as i64)?;
-    }
+    reserve(&file, len)?;
     // SAFETY: we have just made the file, under a name that nobody else looks for, so
     // nobody changes or shortens it while it is mapped. Its room is reserved: where the
     // disk is full, to write to a hole would end the process with SIGBUS.
     unsafe { MmapMut::map_mut(&file) }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn reserve(file: &File, len: usize) -> io::Result<()> {
+    match len {
+        0 => Ok(()), // which it would refuse
+        len => Ok(nix::fcntl::posix_fallocate(file, 0, len as i64)?),
+    }
+}
+
+/// Where nothing better is to be had, a file full of holes.
+#[cfg(target_vendor = "apple")]
+fn reserve(file: &File, len: usize) -> io::Result<()> {
+    file.set_len(len as u64)
 }
 
 /// Does on a thread of its own what has to wait for the disk, and would hold up all
