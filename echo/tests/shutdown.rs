@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use support::{DEADLINE, Server, frame, payload};
+use serde_json::Value;
+use support::{DEADLINE, Server, frame, payload, wait_for};
 
 #[test]
 fn a_frame_half_sent_is_answered_and_idle_connections_close_at_once() {
@@ -111,6 +112,37 @@ fn frames_that_wait_in_the_queue_are_answered() {
     server.process.finish().assert_code(0);
 }
 
+/// What the kernel has taken of an answer is not yet with the peer: closing the socket
+/// would turn the next byte that comes into a reset, and the answer would be lost.
+#[test]
+fn an_answer_that_is_not_read_yet_survives_what_its_peer_sends_next() {
+    let mut server = Server::start_with_log(
+        "debug",
+        &["--threads", "1", "--stats-json", "--drain-timeout", "none"],
+    );
+    let mut client = server.connect();
+    let sent = payload(3_000_000);
+    client.send(&sent);
+    let mut answered = 0;
+    wait_for("the kernel to take the answer", || {
+        server.process.signal(Signal::SIGUSR1);
+        let report: Value = serde_json::from_str(&server.process.stdout_line()).unwrap();
+        answered += report["frames_out"].as_u64().unwrap();
+        (answered == 1).then_some(())
+    });
+
+    server.process.signal(Signal::SIGTERM);
+    server.process.stderr_line("closed connection 1");
+    client.send_raw(&[0]);
+    assert!(client.receive() == sent, "not what was sent");
+    client.assert_ended();
+    drop(client);
+    let finished = server.process.finish();
+    finished.assert_code(0);
+    let last = finished.stdout.last().unwrap();
+    assert_eq!(last, "stopped: connections finished: 1, cut: 0");
+}
+
 #[test]
 fn a_peer_that_never_pauses_does_not_put_off_the_end() {
     let server = Server::start(&["--drain-timeout", "none"]);
@@ -208,6 +240,23 @@ fn a_second_signal_ends_at_once() {
     for part in ["second signal", "finished: 1", "cut: 1"] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+#[test]
+fn a_second_signal_that_cuts_nothing_is_no_failure() {
+    let server = Server::start(&["--drain-timeout", "none"]);
+    let mut idle = server.connect();
+    idle.echo(b"hello");
+    server.process.signal(Signal::SIGTERM);
+    // Open still, at this end.
+    idle.assert_ended();
+    server.process.signal(Signal::SIGTERM);
+    let finished = server.process.finish();
+    finished.assert_code(0);
+    assert_eq!(
+        finished.stdout,
+        ["stopped: connections finished: 1, cut: 0"]
+    );
 }
 
 #[test]

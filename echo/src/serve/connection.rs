@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 use readinto::{
-    Drain, DrainGuard, FrameError, FrameReader, FrameWriter, Prefix, Shard, Stream, TimeLimit,
+    DrainGuard, FrameError, FrameReader, FrameWriter, Prefix, Shard, Stream, TimeLimit,
 };
 
 use super::throttle::Throttle;
@@ -33,7 +33,6 @@ pub(crate) struct FrameLimits {
 /// A connection that is being served.
 pub(crate) struct Connection {
     number: u64,
-    drain: Drain,
     guard: DrainGuard,
     throttle: Rc<Throttle>,
     reader: FrameReader,
@@ -51,20 +50,18 @@ impl Connection {
         throttle: Rc<Throttle>,
     ) -> Connection {
         let (read, write) = stream.split();
-        let drain = shard.drain.clone();
         let connection = Connection {
             number,
-            guard: drain.enter(),
+            guard: shard.drain.enter(),
             throttle,
             reader: FrameReader::new(read, limits.prefix, limits.max_frame)
                 .idle_timeout(limits.idle.duration())
                 .frame_timeout(limits.frame.duration())
                 .shortage_timeout(limits.shortage.duration())
-                .drain(&drain),
+                .drain(&shard.drain),
             writer: FrameWriter::new(write, limits.prefix)
                 .stall_timeout(limits.stall.duration())
                 .shortage_timeout(limits.shortage.duration()),
-            drain,
             frames: 0,
             bytes: 0,
         };
@@ -95,7 +92,6 @@ impl Connection {
     }
 
     async fn echo_frames(&mut self) -> Result<End, FrameError> {
-        let mut answered_in_drain = false;
         while let Some(payload) = self.reader.next().await? {
             let len = payload.len() as u64;
             self.writer.feed(payload).await?;
@@ -105,12 +101,13 @@ impl Connection {
             }
             self.frames += 1;
             self.bytes += len;
-            answered_in_drain = self.drain.has_begun();
         }
-        Ok(match (self.reader.is_drained(), answered_in_drain) {
+        Ok(match (self.reader.is_drained(), self.frames) {
             (false, _) => End::PeerEnded,
-            (true, false) => End::IdleAtDrain,
-            (true, true) => End::Drained,
+            (true, 0) => End::Unused,
+            // Its peer may not have taken all of an earlier answer yet either: the
+            // kernel holds megabytes of them.
+            (true, _) => End::Drained,
         })
     }
 
@@ -159,9 +156,9 @@ impl Connection {
 enum End {
     /// The peer ended it between two frames.
     PeerEnded,
-    /// The server stops, and this connection had nothing to do.
-    IdleAtDrain,
-    /// The server stops, and this connection has answered what was in flight.
+    /// The server stops, and this connection has had no frame.
+    Unused,
+    /// The server stops, and this connection has answered all that came.
     Drained,
 }
 
@@ -184,7 +181,7 @@ impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self.0 {
             Ok(End::PeerEnded) => return f.write_str("the peer ended it"),
-            Ok(End::IdleAtDrain) => return f.write_str("stopping, and it was idle"),
+            Ok(End::Unused) => return f.write_str("stopping, and there was no frame"),
             Ok(End::Drained) => return f.write_str("stopping, and all is answered"),
             Err(error) => error,
         };

@@ -63,8 +63,9 @@ impl Server {
             hurried,
         } = all;
         match (hurried, cut) {
+            // Peers that have their answers, and had only not closed yet.
+            (_, 0) => Ok(finished),
             (true, _) => Err(ServeError::Hurried { finished, cut }),
-            (false, 0) => Ok(finished),
             (false, _) => Err(ServeError::DrainTimeout {
                 limit: self.drain,
                 finished,
