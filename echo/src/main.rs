@@ -8,20 +8,23 @@ mod allow;
 mod bench;
 mod cli;
 mod limit;
+mod output;
 mod resources;
 mod serve;
 #[cfg(test)]
 mod shell;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
 use cli::{Cli, Command};
+use env_logger::{Env, Target};
 
 fn main() -> ExitCode {
     let cli = Cli::from_arguments();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    log_to_standard_error();
     resources::raise_descriptor_limit();
     let outcome: Result<(), Box<dyn Error>> = match &cli.command {
         Command::Serve(options) => serve::run(options).map_err(Box::from),
@@ -30,9 +33,22 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if standard error is closed as well.
-            let _ = writeln!(io::stderr(), "readinto-echo: {error}");
+            output::complain(format_args!("readinto-echo: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// As `RUST_LOG` says, in colour on a terminal.
+fn log_to_standard_error() {
+    let style = match AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => "never",
+        _ => "always",
+    };
+    let environment = Env::default()
+        .default_filter_or("warn")
+        .default_write_style_or(style);
+    env_logger::Builder::from_env(environment)
+        .target(Target::Pipe(Box::new(output::LogTarget)))
+        .init();
 }

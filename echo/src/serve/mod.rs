@@ -5,7 +5,6 @@ pub(crate) mod error;
 pub(crate) mod listen;
 mod metrics;
 mod observer;
-mod output;
 mod reporter;
 pub(crate) mod server;
 pub(crate) mod service;
@@ -22,6 +21,7 @@ use readinto::{Builder, Reactor};
 
 use crate::allow::AllowList;
 use crate::cli::ServeOptions;
+use crate::output::say;
 use crate::resources;
 
 use connection::FrameLimits;
@@ -29,7 +29,6 @@ use error::ServeError;
 use listen::Bound;
 use metrics::Exporter;
 use observer::Observer;
-use output::say;
 use reporter::Reporter;
 use server::Server;
 use service::Limits;

@@ -9,8 +9,8 @@ use readinto::{Handle, Stats, TurnLengths};
 use serde_json::{Map, Value};
 
 use super::observer::{Done, Observer};
-use super::output::say;
 use crate::cli::ServeOptions;
+use crate::output::say;
 
 /// Tells what has happened since it told last.
 pub(crate) struct Reporter {

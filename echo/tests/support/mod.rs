@@ -37,14 +37,19 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Process {
+        Process::spawn_on(command, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same, on these streams. There are lines of those that are `piped`.
+    pub(crate) fn spawn_on(command: &mut Command, stdout: Stdio, stderr: Stdio) -> Process {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
-        let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
+        let stdout = child.stdout.take().map_or_else(no_lines, lines);
+        let stderr = child.stderr.take().map_or_else(no_lines, lines);
         Process {
             child,
             stdout,
@@ -317,4 +322,8 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+fn no_lines() -> Receiver<String> {
+    channel().1
 }
