@@ -142,6 +142,13 @@ impl ServeOptions {
     /// Rules that no option can judge by itself.
     fn check(&self) -> Result<(), String> {
         let threads = self.threads as usize;
+        if self.max_connections < self.threads {
+            return Err(format!(
+                "a --max-connections of {} for {threads} threads is less than one for each: \
+                 choose a larger one or fewer --threads",
+                self.max_connections
+            ));
+        }
         match self.memory_budget {
             Some(budget) if budget / threads < LEAST_BUDGET => Err(format!(
                 "a --memory-budget of {budget} bytes for {threads} threads is less than 128KiB \

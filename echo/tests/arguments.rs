@@ -6,7 +6,7 @@ use support::run;
 
 #[test]
 fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 28] = [
         (&[], "Usage"),
         (&["serv"], "serve"),
         (&["serve", "--listen", "7000"], "host:port"),
@@ -18,6 +18,10 @@ fn wrong_arguments_exit_with_two_and_name_what_is_accepted() {
         (&["serve", "--max-frame", "184467440737095516155"], "64KiB"),
         (&["serve", "--max-frame", "18446744073709551615.5"], "64KiB"),
         (&["serve", "--max-connections", "0"], "1.."),
+        (
+            &["serve", "--max-connections", "3", "--threads", "4"],
+            "fewer --threads",
+        ),
         (&["serve", "--idle-timeout", "5"], "30s"),
         (&["serve", "--frame-timeout", "0s"], "none"),
         (&["serve", "--frame-timeout", LONGEST_AND_MORE], "30s"),

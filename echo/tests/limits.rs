@@ -8,7 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use support::{BINARY, Server, payload};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{BINARY, Server, payload, wait_for};
 
 #[test]
 fn beyond_the_maximum_a_connection_waits_until_another_ends() {
@@ -60,6 +62,30 @@ fn two_listeners_share_one_maximum() {
     second.0.set_nonblocking(false).unwrap();
     drop(first);
     assert_eq!(second.receive(), b"second");
+}
+
+#[test]
+fn the_shares_of_all_threads_are_just_the_maximum() {
+    let server = Server::start(&["--threads", "2", "--max-connections", "3", "--stats-json"]);
+    // The kernel spreads them over the threads, so that neither lacks any.
+    let clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    let accepted_since = || {
+        server.process.signal(Signal::SIGUSR1);
+        let report: Value = serde_json::from_str(&server.process.stdout_line()).unwrap();
+        report["accepted"].as_u64().unwrap()
+    };
+    let mut accepted = 0;
+    wait_for("three connections", || {
+        accepted += accepted_since();
+        (accepted >= 3).then_some(())
+    });
+    // Each thread answers in turns of its loop, in which it would accept another.
+    for _ in 0..20 {
+        accepted += accepted_since();
+    }
+    assert_eq!(accepted, 3);
+    drop(clients);
+    server.stop().assert_code(0);
 }
 
 #[test]

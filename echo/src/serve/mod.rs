@@ -96,7 +96,7 @@ fn settings(options: &ServeOptions) -> Builder {
     builder
 }
 
-/// What each thread allows.
+/// What the server allows.
 fn limits(options: &ServeOptions, allow: AllowList) -> Limits {
     Limits {
         allow,
@@ -108,7 +108,7 @@ fn limits(options: &ServeOptions, allow: AllowList) -> Limits {
             stall: options.stall_timeout,
             shortage: options.shortage_timeout,
         },
-        max_connections: (options.max_connections as usize).div_ceil(options.threads as usize),
+        max_connections: options.max_connections as usize,
         drain: options.drain_timeout,
     }
 }

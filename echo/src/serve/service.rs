@@ -16,11 +16,12 @@ use super::unix_path::SocketFile;
 use crate::allow::AllowList;
 use crate::limit::Limit;
 
-/// What a server allows, in each of its threads.
+/// What a server allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) allow: AllowList,
     pub(crate) frames: FrameLimits,
+    /// In all threads together.
     pub(crate) max_connections: usize,
     pub(crate) drain: Limit,
 }
@@ -57,9 +58,11 @@ pub(super) async fn serve(
         listeners.push(listener.attach(&shard.handle).map_err(ServeError::Bind)?);
     }
     let (drain, handle) = (limits.drain, shard.handle.clone());
+    let most_connections = share(limits.max_connections, shard.index, threads);
     let service = Rc::new(Service {
         next_number: Cell::new(1 + shard.index as u64),
         threads: threads as u64,
+        most_connections,
         throttle: Rc::default(),
         limits,
         shard,
@@ -90,6 +93,7 @@ struct Service {
     /// Connections are numbered across threads: in steps of as many as there are.
     next_number: Cell<u64>,
     threads: u64,
+    most_connections: usize,
 }
 
 impl Service {
@@ -118,8 +122,7 @@ impl Service {
 
     /// Waits until there is room for one more connection.
     async fn room(&self) {
-        let most = self.limits.max_connections;
-        self.shard.drain.fewer_than(most).await;
+        self.shard.drain.fewer_than(self.most_connections).await;
     }
 
     fn admit(&self, stream: Stream) {
@@ -149,6 +152,28 @@ impl Service {
             finished: open - cut,
             cut,
             hurried: matches!(end, Ok(Either::Right(_))),
+        }
+    }
+}
+
+/// What one of so many threads has of `total`: all shares together are just that.
+fn share(total: usize, index: usize, threads: usize) -> usize {
+    total / threads + usize::from(index < total % threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_as_equal_as_can_be_and_their_sum_is_the_whole() {
+        for (total, shares) in [
+            (4, [1, 1, 1, 1]),
+            (7, [2, 2, 2, 1]),
+            (10_001, [2501, 2500, 2500, 2500]),
+        ] {
+            let of_threads: Vec<_> = (0..4).map(|index| share(total, index, 4)).collect();
+            assert_eq!(of_threads, shares, "of {total}");
         }
     }
 }
