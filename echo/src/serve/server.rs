@@ -33,7 +33,7 @@ impl Server {
                 let served = service::serve(shard, threads, seed, limits, &stop).await;
                 if served.is_err() {
                     // One thread less is no service: the others are to end too.
-                    stop.request();
+                    stop.ensure();
                 }
                 served
             }

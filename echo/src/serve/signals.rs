@@ -27,6 +27,12 @@ impl StopRequests {
         self.changed.notify(usize::MAX);
     }
 
+    /// Tells the server to stop, unless it was told already.
+    pub(crate) fn ensure(&self) {
+        self.count.fetch_max(1, Ordering::Release);
+        self.changed.notify(usize::MAX);
+    }
+
     /// Waits until there were this many requests.
     pub(crate) async fn reached(&self, wanted: usize) {
         loop {
@@ -59,4 +65,22 @@ pub(crate) fn forward_to(stop: &Arc<StopRequests>) -> io::Result<TaskReceiver<()
             }
         })?;
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn to_ensure_that_it_stops_hurries_nobody() {
+        let stop = StopRequests::default();
+        stop.ensure();
+        assert_eq!(stop.reached(1).now_or_never(), Some(()));
+        stop.ensure();
+        assert_eq!(stop.reached(2).now_or_never(), None);
+        stop.request();
+        assert_eq!(stop.reached(2).now_or_never(), Some(()));
+    }
 }
