@@ -36,8 +36,8 @@ impl AllowList {
     }
 }
 
-/// The address of a peer, as IPv4 where an IPv6 socket only wraps it.
-fn ip_of(host: &str) -> Option<IpAddr> {
+/// The address of a host, as IPv4 where an IPv6 socket only wraps it.
+pub(crate) fn ip_of(host: &str) -> Option<IpAddr> {
     // A link-local one comes with its scope.
     let ip = host.split('%').next().unwrap_or(host);
     ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())

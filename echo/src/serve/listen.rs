@@ -2,7 +2,6 @@
 //! of them.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use log::Level;
@@ -12,6 +11,7 @@ use readinto::{Address, BoundListener, Reactor, Stream};
 use super::error::ServeError;
 use super::throttle::Throttle;
 use super::unix_path::{self, SocketFile};
+use crate::allow;
 
 /// The listeners of one address, one for each thread of a server.
 #[derive(Debug)]
@@ -65,15 +65,18 @@ impl Bound {
 
 /// Says so if others than this host's can connect.
 pub(super) fn warn_of_exposure(address: &Address) {
-    let Address::Tcp { host, .. } = address else {
-        return;
-    };
-    let ip = host.parse::<IpAddr>();
-    if ip.is_ok_and(|ip| !ip.to_canonical().is_loopback()) {
+    if is_exposed(address) {
         log::warn!(
             "other hosts can connect to {address}, and nothing is encrypted or authenticated: \
              see --allow"
         );
+    }
+}
+
+fn is_exposed(address: &Address) -> bool {
+    match address {
+        Address::Tcp { host, .. } => allow::ip_of(host).is_some_and(|ip| !ip.is_loopback()),
+        _ => false,
     }
 }
 
@@ -90,4 +93,25 @@ pub(super) fn refuse(stream: &Stream, throttle: &Throttle) {
         Level::Info,
         format_args!("refused a connection from {peer} (see --allow)"),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_loopback_and_unix_sockets_are_exposed() {
+        for (address, expected) in [
+            ("127.0.0.9:7000", false),
+            ("[::1]:7000", false),
+            ("[::ffff:127.0.0.1]:7000", false),
+            ("unix:/run/echo", false),
+            ("0.0.0.0:7000", true),
+            ("[::]:7000", true),
+            ("[::ffff:192.0.2.7]:7000", true),
+            ("[fe80::1%2]:7000", true),
+        ] {
+            assert_eq!(is_exposed(&address.parse().unwrap()), expected, "{address}");
+        }
+    }
 }
