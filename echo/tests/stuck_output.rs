@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
 use support::{BINARY, Client, Process, Server, wait_for};
 use tempfile::TempDir;
 
@@ -48,6 +49,16 @@ fn both_may_be_one_pipe_with_room_for_some_lines() {
         let whole = beginnings.iter().any(|part| line.starts_with(part));
         assert!(whole, "{line:?} in {written}");
     }
+}
+
+#[test]
+fn a_terminal_with_room_for_half_a_line_takes_that() {
+    let terminal = openpty(None, None).unwrap();
+    let (mut server, _folder) = serve(&["--stats", "1ms"], terminal.slave.into(), Stdio::piped());
+    server
+        .process
+        .stderr_line("cannot write to standard output");
+    server.stop().assert_code(0);
 }
 
 /// A server that logs all there is, on these streams, and that answers.
