@@ -1,5 +1,5 @@
 //! A proxy that spreads connections over several servers, and moves frames both ways
-//! without holding more than one of each:
+//! without holding more than one long frame of each:
 //! `cargo run --example proxy -- 127.0.0.1:7001 127.0.0.1:7000 [MORE SERVERS]`.
 
 use std::error::Error;
@@ -14,7 +14,8 @@ use readinto::{Prefix, Reactor, ReadHalf, Stream, WriteHalf};
 const MAX: usize = 4 << 20;
 
 /// How many clients are served at once; further ones wait. Each may have a frame under
-/// way in both directions, so all of them together hold 2 × 100 × 4 MiB at most.
+/// way in both directions: 2 × 100 × 4 MiB for all of them together, and some seconds long
+/// as much again that has just been freed.
 ///
 /// A memory budget for less than that could end in a circle: the servers take no more
 /// of the questions that fill it until there is room for their answers.

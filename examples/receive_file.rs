@@ -1,5 +1,6 @@
 //! Receives files: each frame's payload goes from the socket straight into a file that
-//! is mapped into memory, with no buffer in between.
+//! is mapped into memory, with no buffer in between (but for the 16 KiB that may have
+//! been read ahead with its length).
 //! `cargo run --example receive_file -- 127.0.0.1:7000 FOLDER`.
 //!
 //! Room for a file is reserved once its length is known, so whoever can connect can fill

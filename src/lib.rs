@@ -20,7 +20,8 @@
 //! and need not be [`Send`]; they get a [`Handle`] to spawn others, to sleep and
 //! to open sockets. Nothing is hidden in thread-local state, so there is no
 //! "must be called from within a runtime". Several reactors, on one thread or
-//! many, don't know of each other. Other threads reach a reactor through a
+//! many, don't know of each other; only the 64 threads that look up host names are for
+//! all of them. Other threads reach a reactor through a
 //! [`Remote`], and send values both ways over a [`channel`]. [`Shards`] has one for
 //! each of several threads.
 //!
@@ -53,7 +54,8 @@
 //! The unit is the byte. In one poll a task may move 256 KiB, and no system call
 //! is given more than that; then the kernel is asked who else is ready, and the
 //! task goes to the back of the queue. While no other task is ready, it may send one
-//! message of up to 1 MiB at once, over TCP. Futures that are joined in one task share
+//! message of up to 1 MiB (with its prefix, if it is a frame) on top of that at once,
+//! over TCP. Futures that are joined in one task share
 //! what it may move, and the first that is polled has it first: two directions that may
 //! both be busy are two tasks.
 //! A computation without an `await` holds the thread, as in any runtime of this
@@ -79,7 +81,8 @@
 //! | the kernel's buffers, which no budget here counts | bytes are in them |
 //!
 //! The kernel's are its own affair across a network. On the same host the receiving one
-//! is fixed at 2 MiB, and the sending one of a Unix socket at 1 MiB, for speed;
+//! is fixed at 2 MiB where `net.core.rmem_max` grants at least one, and the sending one of
+//! a Unix socket at 1 MiB or what `net.core.wmem_max` grants, for speed;
 //! [`Stream::socket`] sets them otherwise.
 //!
 //! # Latency

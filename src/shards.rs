@@ -17,7 +17,8 @@ use crate::waiting::{Place, Waiting};
 
 /// A service on several threads: one reactor, and one drain, for each.
 ///
-/// They share nothing but what the caller gives them. Connections are spread by
+/// They share nothing but what the caller gives them, and the threads that look up host
+/// names. Connections are spread by
 /// the kernel: see [`BoundListener::bind_many`](crate::BoundListener::bind_many).
 ///
 /// Dropping it leaves the threads to themselves.

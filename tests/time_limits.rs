@@ -316,6 +316,34 @@ fn a_frame_that_holds_memory_while_others_wait_is_given_up() {
 /// Each answer waits for its peer, and not for long; all of them together do. They are
 /// sent by calls of their own, or gathered.
 #[test]
+fn a_write_that_was_given_up_costs_the_next_no_time() {
+    let mut reactor = Reactor::builder().memory_budget(1 << 20).build().unwrap();
+    let handle = reactor.handle();
+    drive(&mut reactor, async {
+        let (stream, _peer) = stream_and_peer(&handle, Transport::Unix).await;
+        while stream.socket().send(&[0; 1 << 16]).is_ok() {}
+        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).shortage_timeout(SHORT);
+        let payload = pattern(1, 100_000);
+        assert!(
+            poll_once(&mut pin!(frames.write(&payload)))
+                .await
+                .is_pending()
+        );
+        thread::sleep(2 * SHORT);
+        yield_now().await;
+
+        let _most = handle.lease(700_000).await.unwrap();
+        let mut waits = pin!(handle.lease(700_000));
+        assert!(poll_once(&mut waits).await.is_pending());
+        assert!(
+            poll_once(&mut pin!(frames.write(&payload)))
+                .await
+                .is_pending()
+        );
+    });
+}
+
+#[test]
 fn answers_that_are_taken_in_time_are_never_given_up() {
     const LIMIT: Duration = Duration::from_secs(1);
     const ANSWERS: u32 = 30;

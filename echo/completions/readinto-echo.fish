@@ -41,9 +41,9 @@ complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l fr
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stall-timeout -d 'How long a peer may take none of its answers' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l shortage-timeout -d 'How long a frame may hold memory while others wait for some, under --memory-budget' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l drain-timeout -d 'How long frames in flight have to finish after SIGTERM' -r
-complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l memory-budget -d 'The most memory for frames, of all connections together; frames that don\'t fit wait' -r
+complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l memory-budget -d 'The most memory for frames, of all connections together; frames that don\'t fit wait, and one of more than three quarters of a thread\'s share ends its connection' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l busy-poll -d 'For how long to poll after the last event before going to sleep' -r
-complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stats -d 'How often to say what is going on; SIGUSR1 asks for it at any time' -r
+complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stats -d 'How often to say what is going on; SIGUSR1 asks for it at any time until the end begins' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l metrics -d 'Where to answer GET /metrics with what is going on, for Prometheus' -r
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -l stats-json -d 'Say it as JSON, an object for each line'
 complete -c readinto-echo -n "__fish_readinto_echo_using_subcommand serve" -s h -l help -d 'Print help'

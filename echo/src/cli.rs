@@ -117,7 +117,8 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(crate) drain_timeout: Limit,
 
-    /// The most memory for frames, of all connections together; frames that don't fit wait
+    /// The most memory for frames, of all connections together; frames that don't fit wait,
+    /// and one of more than three quarters of a thread's share ends its connection
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = memory_budget)]
     pub(crate) memory_budget: Option<usize>,
 
@@ -125,7 +126,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = busy_poll)]
     pub(crate) busy_poll: Duration,
 
-    /// How often to say what is going on; SIGUSR1 asks for it at any time
+    /// How often to say what is going on; SIGUSR1 asks for it at any time until the end begins
     #[arg(long, value_name = "TIME", default_value = "none")]
     pub(crate) stats: Limit,
 

@@ -74,9 +74,10 @@ impl Builder {
     /// that the caller brings don't count, and never wait.
     ///
     /// A frame is counted with all of its length once 16 KiB of it have arrived (at
-    /// once, if it has 64 KiB at most) and until the next call of its reader, though
-    /// memory is only taken as bytes come: so memory alone makes nobody wait in a circle. A program still can:
-    /// a task that keeps a frame of one reader, or a lease, while it waits for
+    /// once, if it has at most 64 KiB and a sixty-fourth of the budget; at its first byte,
+    /// while all memory for short frames is lent) and until the next call of its reader,
+    /// though memory is only taken as bytes come: so memory alone makes nobody wait in a
+    /// circle. A program still can: a task that keeps a frame of one reader, or a lease, while it waits for
     /// another needs room for both, and two ends of a connection on one reactor
     /// share its budget. A future of `next` that waits, is kept and is not polled
     /// any more holds up those behind it.
@@ -86,8 +87,8 @@ impl Builder {
     }
 
     /// Times each poll of a task, and reports one that holds the loop for `threshold` or
-    /// longer; not done by default, as it costs two looks at the clock for each turn
-    /// and one for each poll.
+    /// longer; not done by default, as it costs a look at the clock for each turn and one
+    /// for each poll.
     ///
     /// While a task computes, nobody else on this reactor is served. The report goes to
     /// [`log::warn!`], once a second at most, and names the type of the task's future

@@ -158,7 +158,7 @@ stats! {
         accepts_delayed,
         /// Directions of streams that an operation which stopped half-way has poisoned.
         poisoned,
-        /// Frames that had to wait for memory, under the budget.
+        /// Frames and leases that had to wait for memory, under the budget.
         memory_waits,
         /// Polls of tasks that held the loop for longer than they may: see
         /// [`Builder::watch_stalls`](super::Builder::watch_stalls).
@@ -169,7 +169,8 @@ stats! {
         tasks,
         /// Sockets now, those that listen included.
         sockets,
-        /// Bytes of memory that connections hold now.
+        /// Bytes of memory that are lent to connections now. A long frame counts with all of
+        /// its length, of which only what has arrived is really taken.
         memory_lent,
         /// Bytes of memory that are kept for those to come.
         memory_idle,

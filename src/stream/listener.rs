@@ -60,8 +60,8 @@ impl Listener {
     /// The next connection.
     ///
     /// Connections that died while they waited are passed over in silence. What is set on
-    /// a new one: `TCP_NODELAY`, and, where both ends are on this host, buffers of a fixed
-    /// size (see [Memory](crate#memory)).
+    /// a new one: `TCP_NODELAY`, and, where both ends are on this host and the kernel grants
+    /// them, buffers of a fixed size (see [Memory](crate#memory)).
     ///
     /// While the process is out of descriptors or memory, connections stay in the
     /// kernel's queue: this waits, and tries again after 10 ms, then less and less

@@ -134,7 +134,7 @@ impl Stream {
     /// stream.write_all(b"one slice").await?;
     /// let payload = vec![7; 1_000_000];
     /// let header = (payload.len() as u32).to_be_bytes();
-    /// stream.write_all(&[&header[..], &payload]).await?; // one system call, no copy
+    /// stream.write_all(&[&header[..], &payload]).await?; // together, without a copy
     /// # Ok(())
     /// # }
     /// ```

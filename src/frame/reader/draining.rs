@@ -30,8 +30,8 @@ impl FrameReader {
     /// at the end of the stream. A reader that waits between two frames ends at
     /// once.
     ///
-    /// From a peer that never pauses, at most as much is taken as the socket can
-    /// hold.
+    /// From a peer that never pauses, no frame is begun any more once as much has been taken
+    /// as the socket can hold.
     ///
     /// # Examples
     ///
