@@ -1,6 +1,7 @@
 /* The row in C: libuv, which is under uvloop. The alloc callback hands the loop
  * what is missing of the header, then what is missing of the payload, so that
- * bytes arrive where they belong; header and payload leave in one uv_write. */
+ * bytes arrive where they belong; header and payload leave in one uv_try_write, and
+ * reading stops only for what that could not take. */
 
 #include <signal.h>
 #include <stdint.h>
@@ -123,14 +124,24 @@ static void arrived(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) 
     }
 }
 
-static void send_frame(struct wire *wire, const unsigned char *payload, size_t length,
-                       uv_write_cb done) {
+/* Sends at once what the kernel takes. The rest is left in `left`; returns how many bytes
+ * that is, or an error. */
+static ssize_t try_to_send(struct wire *wire, const unsigned char *payload, size_t length,
+                           uv_buf_t left[2]) {
     encode(wire->header, length);
-    uv_buf_t both[2] = {uv_buf_init((char *)wire->header, (unsigned)prefix_size()),
-                        uv_buf_init((char *)payload, (unsigned)length)};
-    int error = uv_write(&wire->write, &wire->handle.stream, both, 2, done);
-    if (error < 0)
-        broken(wire, error);
+    left[0] = uv_buf_init((char *)wire->header, (unsigned)prefix_size());
+    left[1] = uv_buf_init((char *)payload, (unsigned)length);
+    int sent = uv_try_write(&wire->handle.stream, left, 2);
+    if (sent == UV_EAGAIN)
+        sent = 0;
+    if (sent < 0)
+        return sent;
+    size_t of_header = (size_t)sent < left[0].len ? (size_t)sent : left[0].len;
+    left[0].base += of_header;
+    left[0].len -= of_header;
+    left[1].base += (size_t)sent - of_header;
+    left[1].len -= (size_t)sent - of_header;
+    return (ssize_t)(left[0].len + left[1].len);
 }
 
 /* The server. */
@@ -144,9 +155,15 @@ static void answered(uv_write_t *write, int error) {
 }
 
 static void answer(struct wire *wire) {
-    /* The next frame would overwrite this one. */
-    uv_read_stop(&wire->handle.stream);
-    send_frame(wire, wire->payload, wire->length, answered);
+    uv_buf_t left[2];
+    ssize_t rest = try_to_send(wire, wire->payload, wire->length, left);
+    if (rest > 0) {
+        /* The next frame would overwrite this one. */
+        uv_read_stop(&wire->handle.stream);
+        rest = uv_write(&wire->write, &wire->handle.stream, left, 2, answered);
+    }
+    if (rest < 0)
+        hang_up(wire);
 }
 
 static int listening_on_unix;
@@ -240,9 +257,14 @@ static void sent(uv_write_t *write, int error) {
 }
 
 static void send_next(struct wire *wire) {
-    sending = 1;
+    uv_buf_t left[2];
     answer_awaited = 1;
-    send_frame(wire, frame, frame_size, sent);
+    ssize_t rest = try_to_send(wire, frame, frame_size, left);
+    if (rest > 0) {
+        sending = 1;
+        rest = uv_write(&wire->write, &wire->handle.stream, left, 2, sent);
+    }
+    must("sending", (int)rest);
 }
 
 static void check(const struct wire *wire) {
