@@ -5,7 +5,6 @@
 //! until it is let go.
 
 use std::io::{self, BufRead, ErrorKind, Write};
-use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -68,23 +67,24 @@ fn wrong(what: &str) -> io::Error {
 }
 
 /// The verb `seed`: `iteration` connects, sends one frame in two writes, reads
-/// the answer and returns how long that took.
-pub(crate) async fn seed<A: Deref<Target = [u8]>>(
-    size: usize,
+/// the answer into the room that it is lent, the same each time, and returns how
+/// long that took.
+pub(crate) async fn seed(
+    answer: &mut [u8],
     iterations: usize,
-    mut iteration: impl AsyncFnMut(&[u8]) -> io::Result<(Duration, A)>,
+    mut iteration: impl AsyncFnMut(&[u8], &mut [u8]) -> io::Result<Duration>,
 ) -> io::Result<()> {
-    let payload = payload(size);
+    let payload = payload(answer.len());
     wait_for_the_word()?;
     let mut seconds = Vec::new();
     for _ in 0..iterations {
-        let (elapsed, answer) = iteration(&payload).await?;
+        let elapsed = iteration(&payload, answer).await?;
         if *answer != *payload {
             return Err(wrong("bytes"));
         }
         seconds.push(elapsed.as_secs_f64());
     }
-    report(&json!({ "seconds": seconds, "bytes": size }))
+    report(&json!({ "seconds": seconds, "bytes": answer.len() }))
 }
 
 /// Bytes that look random and are the same each time: xorshift64.

@@ -108,17 +108,20 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
     let listener = Listener::bind(&handle, &address("127.0.0.1:0")?)?;
     let there = listener.local_address();
     drop(handle.spawn(accept_all(handle.clone(), listener)));
-    reactor.block_on(client::seed(size, iterations, async |payload| {
+    reactor.block_on(async {
         let mut answer = handle.lease(size).await?;
-        let start = Instant::now();
-        let mut stream = Stream::connect(&handle, &there).await?;
-        let mut header = (size as u64).to_le_bytes();
-        stream.write_all(&header).await?;
-        stream.write_all(payload).await?;
-        stream.read_exact_into(&mut header).await?;
-        stream.read_exact_into(&mut answer).await?;
-        Ok((start.elapsed(), answer))
-    }))?
+        client::seed(&mut answer, iterations, async |payload, answer| {
+            let start = Instant::now();
+            let mut stream = Stream::connect(&handle, &there).await?;
+            let mut header = (size as u64).to_le_bytes();
+            stream.write_all(&header).await?;
+            stream.write_all(payload).await?;
+            stream.read_exact_into(&mut header).await?;
+            stream.read_exact_into(answer).await?;
+            Ok(start.elapsed())
+        })
+        .await
+    })?
 }
 
 async fn accept_all(handle: Handle, listener: Listener) {

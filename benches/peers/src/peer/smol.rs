@@ -130,8 +130,8 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
         let accepting = executor.clone();
         let server =
             executor.spawn(async move { accept_tcp(&accepting, listener, Prefix::U64Le).await });
-        let measured = client::seed(size, iterations, async |payload| {
-            let mut answer = vec![0; size];
+        let mut answer = vec![0; size];
+        let measured = client::seed(&mut answer, iterations, async |payload, answer| {
             let start = Instant::now();
             let mut stream = Async::<TcpStream>::connect(there).await?;
             stream.get_ref().set_nodelay(true)?;
@@ -139,8 +139,8 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
             stream.write_all(&header).await?;
             stream.write_all(payload).await?;
             stream.read_exact(&mut header).await?;
-            stream.read_exact(&mut answer).await?;
-            Ok((start.elapsed(), answer))
+            stream.read_exact(answer).await?;
+            Ok(start.elapsed())
         });
         let measured = measured.await;
         server.cancel().await;

@@ -164,8 +164,8 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
                 }
             }
         });
-        client::seed(size, iterations, async |payload| {
-            let mut answer = vec![0; size];
+        let mut answer = vec![0; size];
+        client::seed(&mut answer, iterations, async |payload, answer| {
             let start = Instant::now();
             let mut stream = TcpStream::connect(there).await?;
             stream.set_nodelay(true)?;
@@ -173,8 +173,8 @@ pub(super) fn seed(size: usize, iterations: usize) -> io::Result<()> {
             stream.write_all(&header).await?;
             stream.write_all(payload).await?;
             stream.read_exact(&mut header).await?;
-            stream.read_exact(&mut answer).await?;
-            Ok((start.elapsed(), answer))
+            stream.read_exact(answer).await?;
+            Ok(start.elapsed())
         })
         .await
     })
