@@ -50,24 +50,27 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
     })
 }
 
-async fn complain<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix, style: Style) {
-    let (mut sink, frames) = framed(stream, prefix).split();
-    let mut frames = frames.map_ok(BytesMut::freeze);
+async fn complain<S: AsyncRead + AsyncWrite + Unpin>(stream: S, prefix: Prefix, style: Style) {
+    let framed = framed(stream, prefix);
     let echoed = match style {
-        Style::Forward => frames.forward(sink).await,
-        Style::Loop => {
-            async {
-                while let Some(frame) = frames.next().await {
-                    sink.send(frame?).await?;
-                }
-                Ok(())
-            }
-            .await
+        Style::Forward => {
+            let (sink, frames) = framed.split();
+            frames.map_ok(BytesMut::freeze).forward(sink).await
         }
+        Style::Loop => answer_each(framed).await,
     };
     if let Err(error) = echoed {
         eprintln!("a connection ended: {error}");
     }
+}
+
+async fn answer_each<S: AsyncRead + AsyncWrite + Unpin>(
+    mut framed: Framed<S, LengthDelimitedCodec>,
+) -> io::Result<()> {
+    while let Some(frame) = framed.next().await {
+        framed.send(frame?.freeze()).await?;
+    }
+    Ok(())
 }
 
 fn framed<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix) -> Framed<S, LengthDelimitedCodec> {
