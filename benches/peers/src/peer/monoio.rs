@@ -38,9 +38,8 @@ pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
     })
 }
 
-fn runtime() -> Runtime<monoio::time::TimeDriver<IoUringDriver>> {
+fn runtime() -> Runtime<IoUringDriver> {
     RuntimeBuilder::<IoUringDriver>::new()
-        .enable_timer()
         .build()
         .unwrap_or_else(|error| unavailable("no io_uring", &error))
 }
