@@ -53,6 +53,36 @@ impl Prefix {
             )),
         }
     }
+
+    /// How long the frame is that begins with `bytes`, prefix included, as far as
+    /// that is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Prefix::decode).
+    pub(crate) fn needed(self, bytes: &[u8]) -> io::Result<usize> {
+        let size = self.size();
+        match bytes.len() < size {
+            true => Ok(size),
+            false => Ok(size + self.decode(bytes)?),
+        }
+    }
+
+    /// How many of `bytes` are whole frames.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Prefix::decode), of whichever frame.
+    pub(crate) fn complete(self, bytes: &[u8]) -> io::Result<usize> {
+        let mut end = 0;
+        loop {
+            let needed = self.needed(&bytes[end..])?;
+            if bytes.len() - end < needed {
+                return Ok(end);
+            }
+            end += needed;
+        }
+    }
 }
 
 impl fmt::Display for Prefix {

@@ -97,19 +97,10 @@ impl Connection {
         if !self.readiness.can_receive() {
             return Ok(None);
         }
-        match self.needed()? {
+        match self.prefix.needed(&self.store[..self.filled])? {
             needed if needed > block.len() => self.receive_stored(needed),
             _ => self.receive_ahead(block),
         }
-    }
-
-    /// How long the frame is that has begun to arrive, as far as that is known.
-    fn needed(&self) -> io::Result<usize> {
-        let size = self.prefix.size();
-        if self.filled < size {
-            return Ok(size);
-        }
-        Ok(size + self.prefix.decode(&self.store)?)
     }
 
     /// Receives into the shared block, and answers from there what is complete.
@@ -120,7 +111,7 @@ impl Connection {
             nothing => return Ok(nothing),
         };
         let arrived = &block[..self.filled + received];
-        let answer = self.complete(arrived)?;
+        let answer = self.prefix.complete(arrived)?;
         let mut sent = 0;
         while sent < answer {
             match self.send(&arrived[sent..answer], answer, false)? {
@@ -130,20 +121,6 @@ impl Connection {
         }
         self.keep(&arrived[sent..], answer - sent);
         Ok(Some(received))
-    }
-
-    /// How many of these bytes are whole frames.
-    fn complete(&self, arrived: &[u8]) -> io::Result<usize> {
-        let size = self.prefix.size();
-        let mut end = 0;
-        while arrived.len() - end >= size {
-            let frame = size + self.prefix.decode(&arrived[end..])?;
-            if arrived.len() - end < frame {
-                break;
-            }
-            end += frame;
-        }
-        Ok(end)
     }
 
     /// Stores what could be neither sent nor answered yet.
