@@ -208,7 +208,7 @@ pub(crate) const ROWS: &[Row] = &[
         "smol",
         "smol",
         SEED,
-        "a local executor; read_exact into a reused buffer, one vectored write",
+        "a local executor; BufReader, past which long payloads go to a reused buffer",
     ),
     rust(
         "monoio",

@@ -1,16 +1,18 @@
-//! smol on one thread: exact reads of prefix and payload, vectored writes.
+//! smol on one thread: small frames are answered from the buffered reader, those
+//! that came together at once; of long ones prefix and payload are read exactly,
+//! and leave in a vectored write.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::time::Instant;
 
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use smol::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use smol::{Async, LocalExecutor};
 
 use super::client::{self, Job, Wire};
-use super::framing::{Bound, Connected, Prefix, is_end};
+use super::framing::{Bound, Connected, Prefix};
 
 /// The verb `serve`.
 pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
@@ -47,26 +49,41 @@ async fn accept_unix(
     }
 }
 
-async fn complain<S: AsyncRead + AsyncWrite + Unpin>(stream: S, prefix: Prefix) {
-    if let Err(error) = echo(stream, prefix).await {
+async fn complain<T>(stream: Async<T>, prefix: Prefix)
+where
+    for<'a> &'a T: Read + Write,
+{
+    if let Err(error) = echo(&stream, prefix).await {
         eprintln!("a connection ended: {error}");
     }
 }
 
-async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, prefix: Prefix) -> io::Result<()> {
+async fn echo<T>(mut stream: &Async<T>, prefix: Prefix) -> io::Result<()>
+where
+    for<'a> &'a T: Read + Write,
+{
+    let mut reader = BufReader::new(stream);
     let mut header = [0; 8];
     let header = &mut header[..prefix.size()];
     let mut payload = Vec::new();
     loop {
-        match stream.read_exact(header).await {
-            Err(error) if is_end(&error) => return Ok(()),
-            read => read?,
+        let ahead = reader.fill_buf().await?;
+        if ahead.is_empty() {
+            return Ok(());
         }
+        let whole = prefix.complete(ahead)?;
+        if whole > 0 {
+            stream.write_all(&ahead[..whole]).await?;
+            reader.consume(whole);
+            continue;
+        }
+        // It ends elsewhere. What is longer than the reader's buffer goes past it.
+        reader.read_exact(header).await?;
         let len = prefix.decode(header)?;
         if payload.len() < len {
             payload.resize(len, 0);
         }
-        stream.read_exact(&mut payload[..len]).await?;
+        reader.read_exact(&mut payload[..len]).await?;
         write_both(&mut stream, header, &payload[..len]).await?;
     }
 }
