@@ -247,7 +247,7 @@ pub(crate) const ROWS: &[Row] = &[
         part: Part::Peer,
         needs: &[],
         skills: SERVE,
-        does: "net; io.ReadFull into a reused buffer, net.Buffers, a goroutine per connection",
+        does: "net; bufio.Reader, past which long payloads go to a reused buffer; net.Buffers",
     },
     limit(
         "mio-hand-written",

@@ -1,6 +1,7 @@
-// The row in Go: net, io.ReadFull into a reused buffer, net.Buffers for header
-// and payload in one call, a goroutine per connection. GOMAXPROCS is as Go sets
-// it.
+// The row in Go: net, a goroutine per connection. Small frames are answered from
+// a bufio.Reader, those that came together at once; long payloads go past it to a
+// reused buffer, and leave with their header by net.Buffers. GOMAXPROCS is as Go
+// sets it.
 package main
 
 import (
@@ -35,20 +36,58 @@ var prefixes = map[string]prefix{
 	"u64le": {8, binary.LittleEndian.PutUint64, binary.LittleEndian.Uint64},
 }
 
-// A wire carries frames, all into one buffer.
+// complete tells how many of these bytes are whole frames.
+func (p prefix) complete(bytes []byte) int {
+	end := 0
+	for len(bytes)-end >= p.size {
+		length := p.decode(bytes[end:])
+		if uint64(len(bytes)-end-p.size) < length {
+			break
+		}
+		end += p.size + int(length)
+	}
+	return end
+}
+
+// A wire carries frames, all long ones into one buffer.
 type wire struct {
 	net.Conn
 	prefix
+	reader *bufio.Reader
 	header []byte
 	buffer []byte
 }
 
 func newWire(connection net.Conn, p prefix) *wire {
-	return &wire{connection, p, make([]byte, p.size), nil}
+	reader := bufio.NewReaderSize(connection, ahead)
+	return &wire{connection, p, reader, make([]byte, p.size), nil}
+}
+
+// What is read ahead: more than the small frames of a burst.
+const ahead = 8 << 10
+
+// answer sends back all frames that have arrived whole, or else the next one.
+func (w *wire) answer() error {
+	if _, err := w.reader.Peek(1); err != nil {
+		return err
+	}
+	arrived, _ := w.reader.Peek(w.reader.Buffered())
+	if whole := w.complete(arrived); whole > 0 {
+		if _, err := w.Write(arrived[:whole]); err != nil {
+			return err
+		}
+		_, err := w.reader.Discard(whole)
+		return err
+	}
+	payload, err := w.receive()
+	if err != nil {
+		return err
+	}
+	return w.send(payload)
 }
 
 func (w *wire) receive() ([]byte, error) {
-	if _, err := io.ReadFull(w, w.header); err != nil {
+	if _, err := io.ReadFull(w.reader, w.header); err != nil {
 		return nil, err
 	}
 	length := w.decode(w.header)
@@ -58,7 +97,7 @@ func (w *wire) receive() ([]byte, error) {
 	if uint64(len(w.buffer)) < length {
 		w.buffer = make([]byte, length)
 	}
-	_, err := io.ReadFull(w, w.buffer[:length])
+	_, err := io.ReadFull(w.reader, w.buffer[:length])
 	return w.buffer[:length], err
 }
 
@@ -104,10 +143,7 @@ func serve(listen string, p prefix) error {
 func echo(w *wire) {
 	defer w.Close()
 	for {
-		payload, err := w.receive()
-		if err == nil {
-			err = w.send(payload)
-		}
+		err := w.answer()
 		if errors.Is(err, io.EOF) {
 			return
 		}
