@@ -1,9 +1,11 @@
-// The row in C++: standalone Asio, one thread without locks, callbacks; async_read into a
-// reused buffer, and a gathering async_write of header and payload.
+// The row in C++: standalone Asio, one thread without locks, callbacks;
+// async_read_some into a reused buffer, and one async_write for all frames in it
+// that are whole.
 
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <asio.hpp>
 #include <chrono>
@@ -23,6 +25,9 @@ namespace {
 
 constexpr std::uint64_t max_frame = 256u << 20;
 
+// What is read ahead: more than the small frames of a burst.
+constexpr std::size_t ahead = 16 << 10;
+
 // The length before each frame.
 struct Prefix {
     bool little;
@@ -39,6 +44,12 @@ struct Prefix {
             length |= std::uint64_t{header[little ? i : size() - 1 - i]} << (8 * i);
         return length;
     }
+
+    // How long the frame is that begins here, prefix included, as far as that is
+    // known; more than the largest if it is too large.
+    std::size_t needed(const unsigned char *bytes, std::size_t count) const {
+        return count < size() ? size() : size() + std::min(decode(bytes), max_frame + 1);
+    }
 };
 
 // A completion condition: each call moves all that is left. That of the library
@@ -51,57 +62,67 @@ struct Buffer {
     std::unique_ptr<unsigned char[]> bytes;
     std::size_t room = 0;
 
-    void make_room(std::size_t length) {
-        if (room < length) {
-            bytes.reset(new unsigned char[length]);
-            room = length;
-        }
+    // Keeps the first `filled` bytes.
+    void make_room(std::size_t length, std::size_t filled = 0) {
+        if (room >= length)
+            return;
+        std::unique_ptr<unsigned char[]> larger(new unsigned char[length]);
+        if (filled > 0)
+            std::memcpy(larger.get(), bytes.get(), filled);
+        bytes = std::move(larger);
+        room = length;
     }
 };
 
-// A connection of the server: whole frames, one after the other.
+// A connection of the server: what has arrived stands in one buffer, which grows
+// with the frames. Those that are whole leave in one call.
 template <typename Socket> struct Echo : std::enable_shared_from_this<Echo<Socket>> {
     Socket socket;
     Prefix prefix;
-    std::array<unsigned char, 8> header{};
-    Buffer payload;
-    std::size_t length = 0;
+    Buffer arrived;
+    std::size_t filled = 0;
+    // How long the frame is that begins the buffer, as far as that is known.
+    std::size_t needed = 0;
 
     Echo(Socket socket, Prefix prefix) : socket(std::move(socket)), prefix(prefix) {}
 
-    void read_header() {
+    void read() {
+        arrived.make_room(std::max(needed, ahead), filled);
         auto self = this->shared_from_this();
-        asio::async_read(socket, asio::buffer(header.data(), prefix.size()),
-                         all_that_is_left, [self](std::error_code error, std::size_t) {
-                             if (!error)
-                                 self->read_payload();
-                         });
-    }
-
-    void read_payload() {
-        std::uint64_t announced = prefix.decode(header.data());
-        if (announced > max_frame)
-            return;
-        length = announced;
-        payload.make_room(length);
-        auto self = this->shared_from_this();
-        asio::async_read(socket, asio::buffer(payload.bytes.get(), length),
-                         all_that_is_left, [self](std::error_code error, std::size_t) {
-                             if (!error)
-                                 self->answer();
-                         });
+        socket.async_read_some(asio::buffer(arrived.bytes.get() + filled, arrived.room - filled),
+                               [self](std::error_code error, std::size_t count) {
+                                   if (error)
+                                       return;
+                                   self->filled += count;
+                                   self->answer();
+                               });
     }
 
     void answer() {
-        std::array<asio::const_buffer, 2> both = {
-            asio::buffer(header.data(), prefix.size()),
-            asio::buffer(payload.bytes.get(), length)};
+        std::size_t whole = 0;
+        for (;;) {
+            needed = prefix.needed(arrived.bytes.get() + whole, filled - whole);
+            if (filled - whole < needed)
+                break;
+            whole += needed;
+        }
+        if (needed > prefix.size() + max_frame)
+            return;
+        if (whole == 0)
+            return read();
         auto self = this->shared_from_this();
-        asio::async_write(socket, both, all_that_is_left,
-                          [self](std::error_code error, std::size_t) {
-                              if (!error)
-                                  self->read_header();
+        asio::async_write(socket, asio::buffer(arrived.bytes.get(), whole), all_that_is_left,
+                          [self, whole](std::error_code error, std::size_t) {
+                              if (error)
+                                  return;
+                              self->drop(whole);
+                              self->read();
                           });
+    }
+
+    void drop(std::size_t whole) {
+        filled -= whole;
+        std::memmove(arrived.bytes.get(), arrived.bytes.get() + whole, filled);
     }
 };
 
@@ -116,7 +137,7 @@ template <typename Acceptor> void accept_all(Acceptor &acceptor, Prefix prefix) 
             using Socket = decltype(socket);
             try {
                 without_delay(socket);
-                std::make_shared<Echo<Socket>>(std::move(socket), prefix)->read_header();
+                std::make_shared<Echo<Socket>>(std::move(socket), prefix)->read();
             } catch (const std::system_error &gone) {
                 std::cerr << "a connection ended: " << gone.what() << '\n';
             }

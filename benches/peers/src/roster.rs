@@ -238,7 +238,7 @@ pub(crate) const ROWS: &[Row] = &[
         part: Part::Peer,
         needs: &[],
         skills: SERVE,
-        does: "standalone Asio; async_read into a reused buffer, gathering async_write",
+        does: "standalone Asio; async_read_some into a reused buffer, async_write of whole frames",
     },
     Row {
         name: "go",
