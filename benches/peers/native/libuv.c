@@ -1,7 +1,6 @@
-/* The row in C: libuv, which is under uvloop. The alloc callback hands the loop
- * what is missing of the header, then what is missing of the payload, so that
- * bytes arrive where they belong; header and payload leave in one uv_try_write, and
- * reading stops only for what that could not take. */
+/* The row in C: libuv, which is under uvloop. Small frames arrive in one block for all
+ * connections, long ones in their connection's own memory; those that came together
+ * leave in one uv_try_write. Reading stops only for what that could not take. */
 
 #include <signal.h>
 #include <stdint.h>
@@ -30,6 +29,15 @@ static uint64_t decode(const unsigned char *header) {
     return length;
 }
 
+/* How long the frame is that begins here, prefix included, as far as that is known; more
+ * than the largest if it is too large. */
+static size_t needed(const unsigned char *bytes, size_t count) {
+    if (count < prefix_size())
+        return prefix_size();
+    uint64_t length = decode(bytes);
+    return prefix_size() + (size_t)(length > MAX_FRAME ? MAX_FRAME + 1 : length);
+}
+
 static void fail(const char *what, int error) {
     fprintf(stderr, "libuv: %s: %s\n", what, uv_strerror(error));
     exit(1);
@@ -48,11 +56,13 @@ struct wire {
         uv_pipe_t pipe;
     } handle;
     uv_write_t write;
-    unsigned char header[8];
-    unsigned char *payload;
-    size_t room, length, filled;
-    int in_payload;
-    void (*received)(struct wire *);
+    /* What has arrived and is still needed. */
+    unsigned char *bytes;
+    size_t room, filled;
+    /* How long the frame is that begins there, as far as that is known. */
+    size_t needed;
+    /* How many of the bytes are an answer that the kernel has not taken whole. */
+    size_t answer;
 };
 
 static void open_handle(struct wire *wire, int unix_socket) {
@@ -63,9 +73,37 @@ static void open_handle(struct wire *wire, int unix_socket) {
     wire->handle.stream.data = wire;
 }
 
+static void make_room(struct wire *wire, size_t room) {
+    if (wire->room >= room)
+        return;
+    wire->bytes = realloc(wire->bytes, room);
+    if (wire->bytes == NULL)
+        fail("a frame", UV_ENOMEM);
+    wire->room = room;
+}
+
+/* Sends at once what the kernel takes. Returns how many bytes that is, or an error. */
+static ssize_t send_some(struct wire *wire, unsigned char *bytes, size_t count) {
+    uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)count);
+    int sent = uv_try_write(&wire->handle.stream, &buffer, 1);
+    return sent == UV_EAGAIN ? 0 : sent;
+}
+
+/* Sends the rest once the kernel takes it. */
+static int send_rest(struct wire *wire, unsigned char *bytes, size_t count, uv_write_cb done) {
+    uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)count);
+    return uv_write(&wire->write, &wire->handle.stream, &buffer, 1, done);
+}
+
+/* The server. */
+
+/* Where bytes arrive for all that hold none and had no long frame: nothing stays here
+ * between two callbacks. It is as long as libuv suggests. */
+static unsigned char block[64 * 1024];
+
 static void closed(uv_handle_t *handle) {
     struct wire *wire = handle->data;
-    free(wire->payload);
+    free(wire->bytes);
     free(wire);
 }
 
@@ -78,91 +116,80 @@ static void hang_up(struct wire *wire) {
 static void allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
     struct wire *wire = handle->data;
     (void)suggested;
-    if (wire->in_payload)
-        *buffer = uv_buf_init((char *)wire->payload + wire->filled,
-                              (unsigned)(wire->length - wire->filled));
-    else
-        *buffer = uv_buf_init((char *)wire->header + wire->filled,
-                              (unsigned)(prefix_size() - wire->filled));
-}
-
-static void broken(struct wire *wire, int error);
-
-static void arrived(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
-    struct wire *wire = stream->data;
-    (void)buffer;
-    if (count == 0)
-        return;
-    if (count < 0) {
-        broken(wire, (int)count);
+    if (wire->filled == 0 && wire->room <= sizeof block) {
+        *buffer = uv_buf_init((char *)block, sizeof block);
         return;
     }
-    wire->filled += (size_t)count;
-    if (!wire->in_payload) {
-        if (wire->filled < prefix_size())
-            return;
-        uint64_t length = decode(wire->header);
-        if (length > MAX_FRAME) {
-            broken(wire, UV_EMSGSIZE);
-            return;
-        }
-        wire->length = (size_t)length;
-        if (wire->room < wire->length) {
-            free(wire->payload);
-            wire->payload = malloc(wire->length);
-            if (wire->payload == NULL)
-                fail("a payload", UV_ENOMEM);
-            wire->room = wire->length;
-        }
-        wire->in_payload = 1;
-        wire->filled = 0;
-    }
-    if (wire->filled == wire->length) {
-        wire->in_payload = 0;
-        wire->filled = 0;
-        wire->received(wire);
+    make_room(wire, wire->needed > sizeof block ? wire->needed : sizeof block);
+    *buffer = uv_buf_init((char *)wire->bytes + wire->filled,
+                          (unsigned)(wire->room - wire->filled));
+}
+
+/* How many of these bytes are whole frames. */
+static size_t complete(struct wire *wire, const unsigned char *bytes, size_t count) {
+    size_t end = 0;
+    for (;;) {
+        wire->needed = needed(bytes + end, count - end);
+        if (count - end < wire->needed)
+            return end;
+        end += wire->needed;
     }
 }
 
-/* Sends at once what the kernel takes. The rest is left in `left`; returns how many bytes
- * that is, or an error. */
-static ssize_t try_to_send(struct wire *wire, const unsigned char *payload, size_t length,
-                           uv_buf_t left[2]) {
-    encode(wire->header, length);
-    left[0] = uv_buf_init((char *)wire->header, (unsigned)prefix_size());
-    left[1] = uv_buf_init((char *)payload, (unsigned)length);
-    int sent = uv_try_write(&wire->handle.stream, left, 2);
-    if (sent == UV_EAGAIN)
-        sent = 0;
-    if (sent < 0)
-        return sent;
-    size_t of_header = (size_t)sent < left[0].len ? (size_t)sent : left[0].len;
-    left[0].base += of_header;
-    left[0].len -= of_header;
-    left[1].base += (size_t)sent - of_header;
-    left[1].len -= (size_t)sent - of_header;
-    return (ssize_t)(left[0].len + left[1].len);
+static void drop_answer(struct wire *wire) {
+    if (wire->answer == 0)
+        return;
+    wire->filled -= wire->answer;
+    memmove(wire->bytes, wire->bytes + wire->answer, wire->filled);
+    wire->answer = 0;
 }
 
-/* The server. */
+static void arrived(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
 
 static void answered(uv_write_t *write, int error) {
     struct wire *wire = write->handle->data;
+    drop_answer(wire);
     if (error == 0)
         error = uv_read_start(&wire->handle.stream, allocate, arrived);
     if (error < 0)
         hang_up(wire);
 }
 
-static void answer(struct wire *wire) {
-    uv_buf_t left[2];
-    ssize_t rest = try_to_send(wire, wire->payload, wire->length, left);
-    if (rest > 0) {
-        /* The next frame would overwrite this one. */
-        uv_read_stop(&wire->handle.stream);
-        rest = uv_write(&wire->write, &wire->handle.stream, left, 2, answered);
+static void arrived(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
+    struct wire *wire = stream->data;
+    if (count == 0)
+        return;
+    if (count < 0) {
+        hang_up(wire);
+        return;
     }
-    if (rest < 0)
+    unsigned char *bytes = buffer->base == (char *)block ? block : wire->bytes;
+    size_t filled = wire->filled + (size_t)count;
+    size_t whole = complete(wire, bytes, filled);
+    ssize_t sent = whole == 0 ? 0 : send_some(wire, bytes, whole);
+    if (sent < 0 || wire->needed > prefix_size() + MAX_FRAME) {
+        hang_up(wire);
+        return;
+    }
+    wire->filled = filled;
+    wire->answer = whole;
+    if (bytes == block) {
+        /* What is neither sent nor whole stays with the connection. */
+        wire->filled -= (size_t)sent;
+        wire->answer -= (size_t)sent;
+        if (wire->filled != 0) {
+            make_room(wire, sizeof block);
+            memcpy(wire->bytes, block + sent, wire->filled);
+        }
+        sent = 0;
+    }
+    if ((size_t)sent == wire->answer) {
+        drop_answer(wire);
+        return;
+    }
+    /* What arrives next would stand behind an answer of whatever length. */
+    uv_read_stop(stream);
+    if (send_rest(wire, wire->bytes + sent, wire->answer - (size_t)sent, answered) < 0)
         hang_up(wire);
 }
 
@@ -175,7 +202,6 @@ static void admit(uv_stream_t *listener, int status) {
     if (wire == NULL)
         fail("a connection", UV_ENOMEM);
     open_handle(wire, listening_on_unix);
-    wire->received = answer;
     int error = uv_accept(listener, &wire->handle.stream);
     if (error == 0 && !listening_on_unix)
         error = uv_tcp_nodelay(&wire->handle.tcp, 1);
@@ -225,17 +251,11 @@ static void serve(const char *address) {
 
 /* The client. */
 
+/* With its prefix, as long as an answer is. */
 static unsigned char *frame;
-static size_t frame_size;
+static size_t frame_size, payload_size;
 static long frames, warmup, done;
 static uint64_t started;
-static int is_client;
-
-static void broken(struct wire *wire, int error) {
-    if (is_client)
-        fail("the connection", error);
-    hang_up(wire);
-}
 
 static void wait_for_the_word(void) {
     int byte;
@@ -257,18 +277,17 @@ static void sent(uv_write_t *write, int error) {
 }
 
 static void send_next(struct wire *wire) {
-    uv_buf_t left[2];
     answer_awaited = 1;
-    ssize_t rest = try_to_send(wire, frame, frame_size, left);
-    if (rest > 0) {
+    ssize_t gone = send_some(wire, frame, frame_size);
+    must("sending", (int)gone);
+    if ((size_t)gone < frame_size) {
         sending = 1;
-        rest = uv_write(&wire->write, &wire->handle.stream, left, 2, sent);
+        must("sending", send_rest(wire, frame + gone, frame_size - (size_t)gone, sent));
     }
-    must("sending", (int)rest);
 }
 
 static void check(const struct wire *wire) {
-    if (frame_size != 0 && memcmp(wire->payload, frame, frame_size) != 0) {
+    if (memcmp(wire->bytes, frame, frame_size) != 0) {
         fprintf(stderr, "libuv: an answer of wrong bytes\n");
         exit(1);
     }
@@ -282,10 +301,6 @@ static void start_clock(void) {
 }
 
 static void got_answer(struct wire *wire) {
-    if (wire->length != frame_size) {
-        fprintf(stderr, "libuv: an answer of wrong length\n");
-        exit(1);
-    }
     done++;
     if (done <= warmup)
         check(wire);
@@ -295,7 +310,7 @@ static void got_answer(struct wire *wire) {
         double seconds = (double)(uv_hrtime() - started) / 1e9;
         check(wire);
         printf("{\"seconds\": %.9f, \"frames\": %ld, \"bytes\": %zu}\n", seconds, frames,
-               (size_t)frames * frame_size);
+               (size_t)frames * payload_size);
         fflush(stdout);
         wait_for_the_word();
         exit(0);
@@ -305,10 +320,32 @@ static void got_answer(struct wire *wire) {
         send_next(wire);
 }
 
+static void allocate_answer(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+    struct wire *wire = handle->data;
+    (void)suggested;
+    *buffer = uv_buf_init((char *)wire->bytes + wire->filled,
+                          (unsigned)(frame_size - wire->filled));
+}
+
+static void answer_arrived(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
+    struct wire *wire = stream->data;
+    (void)buffer;
+    must("the connection", (int)count);
+    wire->filled += (size_t)count;
+    if (wire->filled >= prefix_size() && needed(wire->bytes, wire->filled) != frame_size) {
+        fprintf(stderr, "libuv: an answer of wrong length\n");
+        exit(1);
+    }
+    if (wire->filled == frame_size) {
+        wire->filled = 0;
+        got_answer(wire);
+    }
+}
+
 static void connected(uv_connect_t *connect, int error) {
     struct wire *wire = connect->handle->data;
     must("connecting", error);
-    must("reading", uv_read_start(&wire->handle.stream, allocate, arrived));
+    must("reading", uv_read_start(&wire->handle.stream, allocate_answer, answer_arrived));
     if (warmup == 0)
         start_clock();
     send_next(wire);
@@ -319,18 +356,19 @@ static void bulk(const char *address) {
     static uv_connect_t connect;
     int unix_socket = strncmp(address, "unix:", 5) == 0;
     uint64_t state = 0x9e3779b97f4a7c15u;
-    is_client = 1;
-    frame = malloc(frame_size + 1);
+    frame_size = prefix_size() + payload_size;
+    frame = malloc(frame_size);
     if (frame == NULL)
         fail("a frame", UV_ENOMEM);
-    for (size_t i = 0; i < frame_size; i++) {
+    make_room(&wire, frame_size);
+    encode(frame, payload_size);
+    for (size_t i = prefix_size(); i < frame_size; i++) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         frame[i] = (unsigned char)state;
     }
     open_handle(&wire, unix_socket);
-    wire.received = got_answer;
     if (unix_socket) {
         uv_pipe_connect(&connect, &wire.handle.pipe, address + 5, connected);
     } else {
@@ -358,7 +396,7 @@ int main(int count, char **arguments) {
         else if (strcmp(name, "--prefix") == 0)
             little = strcmp(value, "u64le") == 0;
         else if (strcmp(name, "--size") == 0)
-            frame_size = strtoul(value, NULL, 10);
+            payload_size = strtoul(value, NULL, 10);
         else if (strcmp(name, "--frames") == 0)
             frames = strtol(value, NULL, 10);
         else if (strcmp(name, "--warmup") == 0)

@@ -229,7 +229,7 @@ pub(crate) const ROWS: &[Row] = &[
         part: Part::Peer,
         needs: &[],
         skills: SERVE,
-        does: "the alloc callback points into the frame's buffer; one uv_write",
+        does: "the alloc callback lends a shared block, or a long frame's buffer; one uv_try_write",
     },
     Row {
         name: "asio",
