@@ -173,35 +173,56 @@ class Framed:
 
 
 class Joining(Framed, asyncio.Protocol):
-    """Collects what data_received brings, and joins it once it is enough."""
+    """Collects what data_received brings, and joins it once it is enough. The
+    small answers of one call are joined as well."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
         self.chunks = []
         self.held = 0
-        self.wanted = None
+        self.in_payload = False
+        self.wanted = self.prefix.size
+        self.answers = []
 
     def data_received(self, data):
         self.chunks.append(data)
         self.held += len(data)
-        while True:
-            if self.wanted is None:
-                if self.held < self.prefix.size:
-                    return
+        if self.held < self.wanted:
+            return
+        if len(self.chunks) > 1:
+            data = b"".join(self.chunks)
+        self.chunks.clear()
+        start = 0
+        while len(data) - start >= self.wanted:
+            end = start + self.wanted
+            piece = data[start:end]
+            start = end
+            if self.in_payload:
+                self.in_payload = False
+                self.wanted = self.prefix.size
+                self.frame_received(piece)
+            else:
+                self.in_payload = True
                 try:
-                    self.wanted = self.prefix.decode(self.take(self.prefix.size))
+                    self.wanted = self.prefix.decode(piece)
                 except ValueError:
                     return self.transport.abort()
-            if self.held < self.wanted:
-                return
-            payload, self.wanted = self.take(self.wanted), None
-            self.frame_received(payload)
+        if start < len(data):
+            self.chunks.append(data[start:])
+        self.held = len(data) - start
+        self.flush()
 
-    def take(self, count):
-        data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self.chunks = [data[count:]] if len(data) > count else []
-        self.held -= count
-        return data if len(data) == count else data[:count]
+    def frame_received(self, payload):
+        if self.client or len(payload) > SMALL:
+            self.flush()
+            super().frame_received(payload)
+        else:
+            self.answers += self.prefix.encode(len(payload)), payload
+
+    def flush(self):
+        if self.answers:
+            self.transport.write(b"".join(self.answers))
+            self.answers.clear()
 
 
 class Buffered(Framed, asyncio.BufferedProtocol):
