@@ -4,7 +4,7 @@
 
 use std::io;
 
-use monoio::buf::{IoBuf, IoBufMut};
+use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncReadRentExt, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
@@ -51,47 +51,47 @@ async fn complain<S: AsyncReadRent + AsyncWriteRent>(stream: S, prefix: Prefix) 
 }
 
 async fn echo<S: AsyncReadRent + AsyncWriteRent>(mut stream: S, prefix: Prefix) -> io::Result<()> {
-    // Room for any prefix. The rest comes with a frame: an idle connection holds
-    // no more than it was sent.
-    let mut frame = vec![0; 8];
+    // Its room comes with a frame: an idle connection holds no more than it was sent.
+    let mut frame = Vec::new();
     loop {
         match receive(&mut stream, prefix, &mut frame).await {
             Err(error) if is_end(&error) => return Ok(()),
             received => received?,
-        };
-        let len = prefix.size() + prefix.decode(&frame)?;
-        send(&mut stream, &mut frame, len).await?;
+        }
+        send(&mut stream, &mut frame).await?;
     }
 }
 
-/// Reads one frame, header included, and returns the length of its payload.
+/// Reads one frame, header included.
 async fn receive<S: AsyncReadRent>(
     stream: &mut S,
     prefix: Prefix,
     frame: &mut Vec<u8>,
-) -> io::Result<usize> {
-    let size = prefix.size();
-    let header = std::mem::take(frame).slice_mut(..size);
-    let (read, header) = stream.read_exact(header).await;
-    *frame = header.into_inner();
-    read?;
+) -> io::Result<()> {
+    frame.clear();
+    append(stream, frame, prefix.size()).await?;
     let len = prefix.decode(frame)?;
-    if frame.len() < size + len {
-        frame.resize(size + len, 0);
-    }
-    let payload = std::mem::take(frame).slice_mut(size..size + len);
-    let (read, payload) = stream.read_exact(payload).await;
-    *frame = payload.into_inner();
-    read.map(|_| len)
+    append(stream, frame, len).await
 }
 
-async fn send<S: AsyncWriteRent>(
+/// Reads exactly `len` bytes behind those that are there, to where nothing was
+/// written before.
+async fn append<S: AsyncReadRent>(
     stream: &mut S,
-    frame: &mut Vec<u8>,
+    bytes: &mut Vec<u8>,
     len: usize,
 ) -> io::Result<()> {
-    let (written, slice) = stream.write_all(std::mem::take(frame).slice(..len)).await;
-    *frame = slice.into_inner();
+    let end = bytes.len() + len;
+    bytes.reserve_exact(len);
+    let room = std::mem::take(bytes).slice_mut(end - len..end);
+    let (read, room) = stream.read_exact(room).await;
+    *bytes = room.into_inner();
+    read.map(drop)
+}
+
+async fn send<S: AsyncWriteRent>(stream: &mut S, frame: &mut Vec<u8>) -> io::Result<()> {
+    let (written, sent) = stream.write_all(std::mem::take(frame)).await;
+    *frame = sent;
     written.map(drop)
 }
 
@@ -120,7 +120,6 @@ struct Rented<S> {
     frame: Vec<u8>,
     /// The same.
     answer: Vec<u8>,
-    answered: usize,
 }
 
 impl<S> Rented<S> {
@@ -131,23 +130,19 @@ impl<S> Rented<S> {
         Rented {
             stream,
             prefix,
-            answer: vec![0; frame.len()],
+            answer: Vec::with_capacity(frame.len()),
             frame,
-            answered: 0,
         }
     }
 }
 
 impl<S: AsyncReadRent + AsyncWriteRent> Wire for Rented<S> {
     async fn exchange(&mut self) -> io::Result<()> {
-        let len = self.frame.len();
-        send(&mut self.stream, &mut self.frame, len).await?;
-        self.answered = receive(&mut self.stream, self.prefix, &mut self.answer).await?;
-        Ok(())
+        send(&mut self.stream, &mut self.frame).await?;
+        receive(&mut self.stream, self.prefix, &mut self.answer).await
     }
 
     fn answer(&self) -> &[u8] {
-        let size = self.prefix.size();
-        &self.answer[size..size + self.answered]
+        &self.answer[self.prefix.size()..]
     }
 }
