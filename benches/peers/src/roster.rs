@@ -214,7 +214,7 @@ pub(crate) const ROWS: &[Row] = &[
         "monoio",
         "monoio",
         SERVE,
-        "io_uring; read_exact and write_all with one buffer that is lent and returned",
+        "io_uring; BufReader, past which long frames go to a buffer that is lent and returned",
     ),
     rust(
         "compio",

@@ -1,16 +1,19 @@
 //! monoio, over io_uring: buffers are lent to the kernel and come back.
 //!
-//! Header and payload stand in one buffer, so that an answer is one write.
+//! Small frames are taken from the buffered reader, those that came together at once.
+//! Of a long one header and payload stand in one buffer, so that an answer is one write.
 
 use std::io;
 
 use monoio::buf::IoBufMut;
-use monoio::io::{AsyncReadRent, AsyncReadRentExt, AsyncWriteRent, AsyncWriteRentExt};
+use monoio::io::{
+    AsyncBufRead, AsyncReadRent, AsyncReadRentExt, AsyncWriteRent, AsyncWriteRentExt, BufReader,
+};
 use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
 
 use super::client::{Job, Wire};
-use super::framing::{Bound, Connected, Prefix, is_end};
+use super::framing::{Bound, Connected, Prefix};
 use super::unavailable;
 
 /// The verb `serve`.
@@ -50,15 +53,24 @@ async fn complain<S: AsyncReadRent + AsyncWriteRent>(stream: S, prefix: Prefix) 
     }
 }
 
-async fn echo<S: AsyncReadRent + AsyncWriteRent>(mut stream: S, prefix: Prefix) -> io::Result<()> {
-    // Its room comes with a frame: an idle connection holds no more than it was sent.
-    let mut frame = Vec::new();
+async fn echo<S: AsyncReadRent + AsyncWriteRent>(stream: S, prefix: Prefix) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut frames = Vec::new();
     loop {
-        match receive(&mut stream, prefix, &mut frame).await {
-            Err(error) if is_end(&error) => return Ok(()),
-            received => received?,
+        let ahead = stream.fill_buf().await?;
+        if ahead.is_empty() {
+            return Ok(());
         }
-        send(&mut stream, &mut frame).await?;
+        match prefix.complete(ahead)? {
+            // It ends elsewhere. What is longer than the reader's buffer goes past it.
+            0 => receive(&mut stream, prefix, &mut frames).await?,
+            whole => {
+                frames.clear();
+                frames.extend_from_slice(&ahead[..whole]);
+                stream.consume(whole);
+            }
+        }
+        send(&mut stream, &mut frames).await?;
     }
 }
 
