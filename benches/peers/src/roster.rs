@@ -220,7 +220,7 @@ pub(crate) const ROWS: &[Row] = &[
         "compio",
         "compio",
         SERVE,
-        "io_uring; read_exact and write_all with one buffer that is lent and returned",
+        "io_uring; append to and write_all from one buffer that is lent and returned",
     ),
     Row {
         name: "libuv",

@@ -1,6 +1,7 @@
 //! compio, over io_uring: buffers are lent to the kernel and come back.
 //!
-//! Header and payload stand in one buffer, so that an answer is one write.
+//! Header and payload stand in one buffer, so that an answer is one write, and one for
+//! all small frames that came together.
 
 use std::io;
 
@@ -11,7 +12,7 @@ use compio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use compio::runtime::Runtime;
 
 use super::client::{Job, Wire};
-use super::framing::{Bound, Connected, Prefix, is_end};
+use super::framing::{Bound, Connected, Prefix};
 use super::unavailable;
 
 /// The verb `serve`.
@@ -50,18 +51,27 @@ async fn complain<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix) {
 }
 
 async fn echo<S: AsyncRead + AsyncWrite>(mut stream: S, prefix: Prefix) -> io::Result<()> {
-    // Room for any prefix. The rest comes with a frame: an idle connection holds
-    // no more than it was sent.
-    let mut frame = vec![0; 8];
+    let mut frames = Vec::new();
     loop {
-        match receive(&mut stream, prefix, &mut frame).await {
-            Err(error) if is_end(&error) => return Ok(()),
-            received => received?,
-        };
-        let len = prefix.size() + prefix.decode(&frame)?;
-        send(&mut stream, &mut frame, len).await?;
+        // All of a long frame, or else many short ones.
+        let room = prefix.needed(&frames)?.max(AHEAD);
+        frames.reserve_exact(room - frames.len());
+        let BufResult(read, lent) = stream.append(frames).await;
+        frames = lent;
+        if read? == 0 {
+            return match frames.is_empty() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+        }
+        let whole = prefix.complete(&frames)?;
+        send(&mut stream, &mut frames, whole).await?;
+        frames.drain(..whole);
     }
 }
+
+/// As much as compio's `BufReader`, which has long reads pass through its buffer too.
+const AHEAD: usize = 8 * 1024;
 
 /// Reads one frame, header included, and returns the length of its payload.
 async fn receive<S: AsyncRead>(
