@@ -84,8 +84,11 @@ fn each_server_echoes_what_a_client_written_here_sends() {
                 let answer = prefix.read(&mut stream).expect("an answer");
                 assert!(answer == sent, "{row}, {len} bytes: not what was sent");
             }
-            // Several at once, cut where no frame ends, and the end behind them.
-            let burst: Vec<Vec<u8>> = (0..20).map(|n| payload(n, 1 + 37 * n)).collect();
+            // Several at once, more than a row reads ahead and a long one among them,
+            // cut where no frame ends, and the end behind them.
+            let burst: Vec<Vec<u8>> = (0..40)
+                .map(|n| payload(n, if n == 30 { 100_003 } else { 1 + 37 * n }))
+                .collect();
             let bytes: Vec<u8> = burst.iter().flat_map(|it| prefix.frame(it)).collect();
             let (head, tail) = bytes.split_at(bytes.len() / 2 + 1);
             stream.write_all(head).unwrap();
