@@ -47,7 +47,8 @@ pub(crate) fn replace_block(text: &str, block: &str) -> Result<String, String> {
     Ok(format!("{before}{BEGIN}\n{block}{END}{after}"))
 }
 
-fn block(report: &Report) -> String {
+/// What stands between the markers.
+pub(super) fn block(report: &Report) -> String {
     let mut text = String::new();
     if let Some(warning) = report.background.warning() {
         write!(text, "**{warning}**\n\n").expect("a string takes all");
@@ -64,8 +65,9 @@ fn block(report: &Report) -> String {
     }
     write!(
         text,
-        "\nThe best row of each system at each workload; bold is the best runtime. ↑ more is \
-         better, ↓ less.\n\n{}",
+        "\nThe best row of each system at each workload; bold is the best of the runtimes that \
+         sleep while they wait, which readinto-busy-poll does not. ↑ more is better, ↓ \
+         less.\n\n{}",
         table(report).to_markdown()
     )
     .expect("a string takes all");
@@ -134,7 +136,7 @@ fn table(report: &Report) -> Table {
     }
     let bests: Vec<Option<f64>> = columns
         .iter()
-        .map(|&(case, figure)| best(report, case, figure, |_, part| part != Part::Limit))
+        .map(|&(case, figure)| best(report, case, figure, competes))
         .collect();
     for (system, part) in systems(report) {
         let values: Vec<Option<f64>> = columns
@@ -152,7 +154,7 @@ fn table(report: &Report) -> Table {
         for ((value, (_, figure)), best) in values.iter().zip(&columns).zip(&bests) {
             cells.push(match value {
                 None => "–".to_owned(),
-                Some(value) if value.to_bits() == best.unwrap_or(f64::NAN).to_bits() => {
+                Some(value) if competes(system, part) && Some(*value) == *best => {
                     format!("**{}**", figure.show(*value))
                 }
                 Some(value) => figure.show(*value),
@@ -161,6 +163,12 @@ fn table(report: &Report) -> Table {
         table.push(cells);
     }
     table
+}
+
+/// Whether the system is one of the runtimes that sleep while they wait. No peer may poll
+/// busily, so what does is not compared with them.
+fn competes(system: &str, part: Part) -> bool {
+    part == Part::Peer || system == roster::READINTO
 }
 
 /// Each system once, in the order of the roster; memcpy is no server.

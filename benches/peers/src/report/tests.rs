@@ -164,3 +164,21 @@ fn the_block_in_readme_is_made_of_whole_sessions_only() {
         assert!(after.contains(line), "{line} is not in {after}");
     }
 }
+
+#[test]
+fn bold_in_readme_is_the_best_of_those_that_sleep() {
+    for polling in [5000.0, 1100.0] {
+        let block = readme::block(&report(&[
+            ("readinto", &[1000.0]),
+            ("readinto-busy-poll", &[polling]),
+            ("tokio-exact", &[1100.0]),
+        ]));
+        for line in [
+            "| **readinto** | 1000 |".to_owned(),
+            format!("| **readinto-busy-poll** | {polling} |"),
+            "| tokio | **1100** |".to_owned(),
+        ] {
+            assert!(block.contains(&line), "{line} is not in {block}");
+        }
+    }
+}
