@@ -88,6 +88,7 @@ fn measure(options: &Options, machine: Machine, prepared: Prepared, progress: &P
         seconds: 0,
         complete: false,
         quick: options.quick,
+        debug_build: cfg!(debug_assertions),
         rounds: rounds.counted,
         thrown_away: rounds.thrown_away,
         placement: site.cores.describe(),

@@ -52,6 +52,9 @@ fn preamble(report: &Report) -> String {
         text += "\n**This was a quick look: few rounds, short ones. It shows what works, not who is \
                  faster.**\n";
     }
+    if report.debug_build {
+        text += "\n**This was a debug build: the rows in Rust can do better.**\n";
+    }
     if let Some(warning) = report.background.warning() {
         write!(text, "\n**{warning}**\n").expect("a string takes all");
     }

@@ -13,6 +13,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod whole;
 
 use std::error::Error;
 use std::fmt;
@@ -40,6 +41,10 @@ pub(crate) struct Report {
     /// Whether it came to its end.
     pub(crate) complete: bool,
     pub(crate) quick: bool,
+    /// Whether the harness, and so the rows in Rust, were built without optimisation. A
+    /// report that does not say counts as one of a release build.
+    #[serde(default)]
+    pub(crate) debug_build: bool,
     pub(crate) rounds: u32,
     pub(crate) thrown_away: u32,
     /// Which core each end had.

@@ -11,16 +11,20 @@ use std::path::{Path, PathBuf};
 
 use super::losses::{self, Rival};
 use super::table::Table;
-use super::{CaseResult, Report, bars, percentiles};
+use super::{CaseResult, Report, bars, percentiles, whole};
 use crate::figures::Figure;
 use crate::roster::{self, Part};
 use crate::workloads::Workload;
 
 /// Rewrites the block, copies the pictures, and tells which files these are.
+///
+/// # Errors
+///
+/// Those of the files; and what is missing of a whole session.
 pub(crate) fn update(report: &Report, repository: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    if report.quick || !report.complete {
-        return Err("README.md takes whole sessions only, not quick or interrupted ones".into());
-    }
+    whole::check(report).map_err(|reason| {
+        format!("README.md takes whole sessions of a release build only: {reason}")
+    })?;
     let readme = repository.join("README.md");
     let text = fs::read_to_string(&readme).map_err(|error| format!("README.md: {error}"))?;
     let updated =

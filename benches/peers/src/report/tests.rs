@@ -1,7 +1,11 @@
 //! What is made of the figures.
 
+use clap::ValueEnum;
+
 use super::*;
+use crate::interoperation::Side;
 use crate::roster;
+use crate::workloads::{self, Effort};
 
 /// A report of one bulk case: MB/s of each row, round by round.
 fn report(rows: &[(&str, &[f64])]) -> Report {
@@ -22,6 +26,7 @@ fn report(rows: &[(&str, &[f64])]) -> Report {
         seconds: 61,
         complete: true,
         quick: false,
+        debug_build: false,
         rounds: rounds as u32,
         thrown_away: 1,
         placement: "server on core 0, client on core 1".to_owned(),
@@ -47,6 +52,52 @@ fn report(rows: &[(&str, &[f64])]) -> Report {
             rows: results,
         }],
         notes: Vec::new(),
+    }
+}
+
+/// A report of every row in every case, all alike but for the given rates of one case.
+fn whole_report(rates: &[(&str, &[f64])]) -> Report {
+    let effort = Effort {
+        quick: false,
+        sizes: Vec::new(),
+    };
+    let mut given = report(rates);
+    let cases = Workload::value_variants()
+        .iter()
+        .flat_map(|&workload| workloads::cases(workload, &effort));
+    let alike = cases.map(|case| {
+        let turn: Measurement = case.columns().iter().map(|&it| (it, 1e6)).collect();
+        let rows = roster::ROWS.iter().filter(|row| case.takes(row));
+        CaseResult {
+            workload: case.workload(),
+            label: case.label(),
+            columns: case.columns().to_vec(),
+            judged: case.judged().to_vec(),
+            rows: rows
+                .map(|row| RowResult {
+                    row: row.name.to_owned(),
+                    rounds: vec![turn.clone(); given.rounds as usize],
+                })
+                .collect(),
+        }
+    });
+    let mut cases: Vec<_> = alike.collect();
+    for row in given.cases.remove(0).rows {
+        let case = cases.iter_mut().find(|it| it.title() == "bulk, 100 MB");
+        let mut rows = case.expect("a case of bulk").rows.iter_mut();
+        let place = rows.find(|it| it.row == row.row).expect("a row");
+        *place = row;
+    }
+    Report {
+        rows: roster::ROWS.iter().map(RowEntry::from).collect(),
+        interoperation: vec![Encounter {
+            row: roster::READINTO.to_owned(),
+            side: Side::Server,
+            prefix: "u32be".to_owned(),
+            outcome: Outcome::Agreed,
+        }],
+        cases,
+        ..given
     }
 }
 
@@ -108,11 +159,13 @@ fn failures_and_quick_looks_are_told() {
     report.notes.push(Note::of_row(smol, &failure));
     assert!(report.has_failures());
     report.quick = true;
+    report.debug_build = true;
     let told = markdown::render(&report);
     for line in [
         "- skipped: smol: no io_uring",
         "- failed: smol: an answer of wrong bytes",
         "This was a quick look",
+        "This was a debug build",
     ] {
         assert!(told.contains(line), "{line} is not in {told}");
     }
@@ -133,36 +186,82 @@ fn a_report_is_read_as_it_was_written() {
 }
 
 #[test]
-fn the_block_in_readme_is_made_of_whole_sessions_only() {
+fn only_the_block_in_readme_is_made_anew() {
     let repository = tempfile::tempdir().unwrap();
     let readme = repository.path().join("README.md");
     let before = "top\n<!-- peers:begin -->\nold\n<!-- peers:end -->\nbottom\n";
     fs::write(&readme, before).unwrap();
-    let mut report = report(&[
+    let report = whole_report(&[
         ("readinto", &[1000.0, 1000.0]),
         ("tokio-exact", &[1100.0, 1100.0]),
         ("tokio-vec", &[700.0, 700.0]),
         ("mio-hand-written", &[2000.0, 2000.0]),
     ]);
 
-    report.quick = true;
-    assert!(readme::update(&report, repository.path()).is_err());
-    assert_eq!(fs::read_to_string(&readme).unwrap(), before);
-
-    report.quick = false;
     let files = readme::update(&report, repository.path()).unwrap();
     assert!(files.contains(&repository.path().join("docs/images/bulk.svg")));
     let after = fs::read_to_string(&readme).unwrap();
     assert!(after.starts_with("top\n<!-- peers:begin -->\n"), "{after}");
     assert!(after.ends_with("<!-- peers:end -->\nbottom\n"), "{after}");
-    for line in [
-        "- bulk, 100 MB: tokio-exact has 1100 against 1000 (MB/s; ×1.10)",
-        "| **readinto** | 1000 |",
-        "| tokio | **1100** |",
-        "| *by-hand* | 2000 |",
-    ] {
-        assert!(after.contains(line), "{line} is not in {after}");
+    let block = readme::block(&report);
+    assert!(after.contains(&block), "{block} is not in {after}");
+    let loss = "- bulk, 100 MB: tokio-exact has 1100 against 1000 (MB/s; ×1.10)";
+    assert!(after.contains(loss), "{loss} is not in {after}");
+}
+
+#[test]
+fn readme_takes_nothing_but_whole_sessions() {
+    let repository = tempfile::tempdir().unwrap();
+    let readme = repository.path().join("README.md");
+    let before = "<!-- peers:begin -->\nold\n<!-- peers:end -->\n";
+    fs::write(&readme, before).unwrap();
+    let smol = roster::find("smol").unwrap();
+    type Damage<'a> = &'a dyn Fn(&mut Report);
+    let damages: [(&str, Damage); 11] = [
+        ("a quick look", &|report| report.quick = true),
+        ("interrupted", &|report| report.complete = false),
+        ("a debug build", &|report| report.debug_build = true),
+        ("failed: smol: wrong bytes", &|report| {
+            let failure = Failure::Broken("wrong bytes".to_owned());
+            report.notes.push(Note::of_row(smol, &failure));
+        }),
+        ("skipped: smol: no io_uring", &|report| {
+            let failure = Failure::Unavailable("no io_uring".to_owned());
+            report.notes.push(Note::of_row(smol, &failure));
+        }),
+        ("don't understand each other", &|report| {
+            let outcome = Outcome::Failed("wrong bytes".to_owned());
+            report.interoperation[0].outcome = outcome;
+        }),
+        ("smol did not take part", &|report| {
+            report.rows.retain(|it| it.name != "smol");
+        }),
+        ("interoperation was left out", &|report| {
+            report.interoperation.clear();
+        }),
+        ("bulk, 64 KB was left out", &|report| {
+            report.cases.remove(0);
+        }),
+        ("smol has 1 of 2 rounds in bulk, 64 KB", &|report| {
+            let mut rows = report.cases[0].rows.iter_mut();
+            let row = rows.find(|it| it.row == "smol").unwrap();
+            row.rounds.truncate(1);
+        }),
+        ("smol has 0 of 2 rounds in bulk, 64 KB", &|report| {
+            report.cases[0].rows.retain(|it| it.row != "smol");
+        }),
+    ];
+    let whole = whole_report(&[("readinto", &[1.0, 1.0])]);
+    for (reason, damage) in damages {
+        let mut report = whole.clone();
+        damage(&mut report);
+        let refused = readme::update(&report, repository.path()).unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains(reason), "{reason} is not in {told}");
+        assert_eq!(fs::read_to_string(&readme).unwrap(), before, "{reason}");
     }
+    readme::update(&whole, repository.path()).unwrap();
+    assert_ne!(fs::read_to_string(&readme).unwrap(), before);
 }
 
 #[test]
@@ -172,11 +271,14 @@ fn bold_in_readme_is_the_best_of_those_that_sleep() {
             ("readinto", &[1000.0]),
             ("readinto-busy-poll", &[polling]),
             ("tokio-exact", &[1100.0]),
+            ("tokio-vec", &[700.0]),
+            ("mio-hand-written", &[2000.0]),
         ]));
         for line in [
             "| **readinto** | 1000 |".to_owned(),
             format!("| **readinto-busy-poll** | {polling} |"),
             "| tokio | **1100** |".to_owned(),
+            "| *by-hand* | 2000 |".to_owned(),
         ] {
             assert!(block.contains(&line), "{line} is not in {block}");
         }
