@@ -20,9 +20,20 @@ use support::{Peer, SOON, harness};
 #[derive(Clone, Copy)]
 enum Flaw {
     None,
-    FlippedBit { at: u64 },
-    End { at: u64 },
-    OneByteMore { at: u64 },
+    FlippedBit {
+        at: u64,
+    },
+    End {
+        at: u64,
+    },
+    OneByteMore {
+        at: u64,
+    },
+    /// Nothing from `from` on is answered before all up to `until` is here.
+    HoldsBack {
+        from: u64,
+        until: u64,
+    },
 }
 
 /// A server that sends back all it gets, and counts it.
@@ -53,6 +64,7 @@ fn echo(mut stream: TcpStream, flaw: Flaw, counter: &AtomicU64) {
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut block = vec![0; 64 * 1024];
     let mut before = 0;
+    let mut held = Vec::new();
     loop {
         let len = match stream.read(&mut block) {
             Ok(0) => return,
@@ -63,13 +75,18 @@ fn echo(mut stream: TcpStream, flaw: Flaw, counter: &AtomicU64) {
         };
         counter.fetch_add(len as u64, Ordering::Relaxed);
         let place = |at: u64| at.checked_sub(before).filter(|&at| at < len as u64);
-        let mut answer = block[..len].to_vec();
+        let mut answer = [std::mem::take(&mut held), block[..len].to_vec()].concat();
         match flaw {
             Flaw::FlippedBit { at } if place(at).is_some() => {
                 answer[place(at).unwrap() as usize] ^= 4;
             }
             Flaw::OneByteMore { at } if place(at).is_some() => answer.push(0),
             Flaw::End { at } if place(at).is_some() => return,
+            Flaw::HoldsBack { from, until }
+                if (from + 1..until).contains(&(before + len as u64)) =>
+            {
+                held = std::mem::take(&mut answer);
+            }
             _ => {}
         }
         if stream.write_all(&answer).is_err() {
@@ -194,6 +211,35 @@ fn round_trips_are_counted_and_their_percentiles_are_in_order() {
 }
 
 #[test]
+fn beside_large_frames_the_small_ones_do_not_wait_for_each_other() {
+    // Behind the frames before the clock, 32 must be under way to get one answer.
+    let server = Server::start(Flaw::HoldsBack {
+        from: WARM_UP * FRAME,
+        until: (WARM_UP + 32) * FRAME,
+    });
+    let figures = figures(&server, &["mixed", "--frames", "40", "--bulk-size", "9000"]);
+    assert_eq!(figures["frames"], 40, "{figures}");
+}
+
+#[test]
+fn a_server_that_falls_far_behind_the_clock_is_given_up() {
+    let server = Server::start(Flaw::HoldsBack {
+        from: WARM_UP * FRAME,
+        until: u64::MAX,
+    });
+    let arguments = ["mixed", "--seconds", "15", "--bulk-size", "9000"];
+    let mut generator = generate(&server, &arguments);
+    assert_eq!(generator.line().as_deref(), Some("ready"));
+    generator.tell("go");
+    assert_eq!(generator.exit_code(), Some(1));
+    let complaint = generator.complaint();
+    assert!(
+        complaint.contains("4096 frames are under way"),
+        "{complaint}"
+    );
+}
+
+#[test]
 fn a_time_is_kept() {
     let server = Server::start(Flaw::None);
     for workload in ["rtt", "fanin", "pipeline", "mixed"] {
@@ -237,6 +283,9 @@ fn a_wrong_byte_is_noticed_while_it_measures() {
         assert!(complaint.contains("wrong bytes"), "{workload}: {complaint}");
     }
 }
+
+/// Small frames before the clock, in mixed.
+const WARM_UP: u64 = 200;
 
 /// Bytes of a small frame, prefix and payload.
 const FRAME: u64 = 4 + 64;

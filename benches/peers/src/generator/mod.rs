@@ -57,7 +57,7 @@ enum Workload {
     Fanin,
     /// Many frames of each connection at a time
     Pipeline,
-    /// As rtt, while a second connection moves large frames
+    /// One connection with a frame every 500 µs, while a second one moves large frames
     Mixed,
     /// Many connections that do nothing after one frame
     Idle,

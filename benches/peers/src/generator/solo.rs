@@ -1,15 +1,18 @@
-//! One connection with one frame under way, and perhaps a second that moves
-//! large frames.
+//! One connection with small frames, one after the other, and perhaps a second
+//! that moves large ones.
 //!
 //! It spins, so that its own waking up is no part of a round trip. What it does
 //! for the large frames it does in short steps, so that the answer to a small
 //! one is not noticed late.
 //!
-//! Beside large frames, the small ones are due by the clock, and a round trip
-//! counts from then on. If the next were sent only after the last answer, a
-//! server that stalls for 25 ms would be asked once in that time, and its
-//! percentiles would hardly show it ("coordinated omission").
+//! Beside large frames, the small ones are due by the clock: each is sent then,
+//! however many are still under way, and its round trip counts from then on. If
+//! the next were sent only after the last answer, a server that stalls for 25 ms
+//! would be asked once in that time, and its percentiles would hardly show it
+//! ("coordinated omission"); and one whose mean round trip is longer than the pace
+//! would fall ever further behind it.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -90,26 +93,40 @@ impl Solo {
     pub(super) fn measure(&mut self, goal: Goal) -> Result<Figures, Box<dyn Error>> {
         let mut round_trips = RoundTrips::new()?;
         let moved_before = self.bulk.as_ref().map(Lane::moved);
-        if let Some(bulk) = &mut self.bulk {
-            bulk.goes_on = true;
-        }
-        let mut frames = 0;
+        let answered_before = self.small.connection.answered();
         let start = Instant::now();
-        let deadline = goal.deadline(start);
-        let mut due = start;
-        let end = loop {
-            match self.bulk {
-                Some(_) => {
-                    due += PACE;
-                    self.turn_until(due)?;
-                }
-                // So that the server is asleep, however slow it is: one that is
-                // asked again before it gets there would need no waking.
-                None => {
-                    due = Instant::now() + PAUSE;
-                    self.turn_until(due)?;
-                }
+        let end = match &mut self.bulk {
+            Some(bulk) => {
+                bulk.goes_on = true;
+                self.by_the_clock(start, goal, &mut round_trips)?
             }
+            None => self.one_by_one(start, goal, &mut round_trips)?,
+        };
+        let moved = self.bulk.as_ref().map(Lane::moved);
+        Ok(Figures {
+            seconds: (end - start).as_secs_f64(),
+            frames: self.small.connection.answered() - answered_before,
+            latency_ns: Some(round_trips.percentiles()),
+            // What has gone there and not come back counts half.
+            bulk_bytes: moved
+                .zip(moved_before)
+                .map(|((out, back), before)| (out - before.0).midpoint(back - before.1)),
+        })
+    }
+
+    /// Sends a frame a while after each answer, so that the server is asleep, however
+    /// slow it is: one that is asked again before it gets there would need no waking.
+    fn one_by_one(
+        &mut self,
+        start: Instant,
+        goal: Goal,
+        round_trips: &mut RoundTrips,
+    ) -> io::Result<Instant> {
+        let deadline = goal.deadline(start);
+        let mut frames = 0;
+        loop {
+            let due = Instant::now() + PAUSE;
+            self.turn_until(due)?;
             self.small.connection.ask(1);
             self.spin(|solo| Some(&solo.small))?;
             let answered = Instant::now();
@@ -117,19 +134,54 @@ impl Solo {
             frames += 1;
             let is_over = deadline.is_some_and(|deadline| answered >= deadline);
             if is_over || frames >= goal.frames() {
-                break answered;
+                return Ok(answered);
             }
-        };
-        let moved = self.bulk.as_ref().map(Lane::moved);
-        Ok(Figures {
-            seconds: (end - start).as_secs_f64(),
-            frames,
-            latency_ns: Some(round_trips.percentiles()),
-            // What has gone there and not come back counts half.
-            bulk_bytes: moved
-                .zip(moved_before)
-                .map(|((out, back), before)| (out - before.0).midpoint(back - before.1)),
-        })
+        }
+    }
+
+    /// Sends each frame when it is due, and waits for the last answer.
+    fn by_the_clock(
+        &mut self,
+        start: Instant,
+        goal: Goal,
+        round_trips: &mut RoundTrips,
+    ) -> io::Result<Instant> {
+        let deadline = goal.deadline(start);
+        let mut left = goal.frames();
+        let mut due = start + PACE;
+        // When those under way were due.
+        let mut under_way = VecDeque::with_capacity(MOST_UNDER_WAY);
+        let mut last_answer = start;
+        loop {
+            let now = Instant::now();
+            while due <= now && left > 0 {
+                if deadline.is_some_and(|deadline| due >= deadline) {
+                    left = 0;
+                    break;
+                }
+                if under_way.len() == MOST_UNDER_WAY {
+                    return Err(falls_behind());
+                }
+                self.small.connection.ask(1);
+                under_way.push_back(due);
+                due += PACE;
+                left -= 1;
+            }
+            if left == 0 && under_way.is_empty() {
+                return Ok(now);
+            }
+            let before = self.small.connection.answered();
+            self.turn()?;
+            let answers = self.small.connection.answered() - before;
+            if answers > 0 {
+                last_answer = Instant::now();
+                for due in under_way.drain(..answers as usize) {
+                    round_trips.record(last_answer - due);
+                }
+            } else if !under_way.is_empty() && now - last_answer > PATIENCE {
+                return Err(silent());
+            }
+        }
     }
 
     /// Takes turns until it is time.
@@ -176,6 +228,12 @@ impl Solo {
     }
 }
 
+fn falls_behind() -> io::Error {
+    io::Error::other(format!(
+        "{MOST_UNDER_WAY} frames are under way: the server does not keep up with one every {PACE:?}"
+    ))
+}
+
 const SMALL: u32 = 0;
 const BULK: u32 = 1;
 
@@ -184,6 +242,9 @@ const PAUSE: Duration = Duration::from_micros(50);
 
 /// The time from one small frame to the next, beside large ones.
 const PACE: Duration = Duration::from_micros(500);
+
+/// Of small frames beside large ones: more than are due in one turn of the harness.
+const MOST_UNDER_WAY: usize = 4096;
 
 /// Small frames before the clock.
 const WARM_UP: u32 = 200;
