@@ -29,6 +29,8 @@ enum Flaw {
     OneByteMore {
         at: u64,
     },
+    /// Behind the stamp, each answer is the frame before.
+    LeftOver,
     /// Nothing from `from` on is answered before all up to `until` is here.
     HoldsBack {
         from: u64,
@@ -65,6 +67,7 @@ fn echo(mut stream: TcpStream, flaw: Flaw, counter: &AtomicU64) {
     let mut block = vec![0; 64 * 1024];
     let mut before = 0;
     let mut held = Vec::new();
+    let mut seen = Vec::new();
     loop {
         let len = match stream.read(&mut block) {
             Ok(0) => return,
@@ -82,6 +85,15 @@ fn echo(mut stream: TcpStream, flaw: Flaw, counter: &AtomicU64) {
             }
             Flaw::OneByteMore { at } if place(at).is_some() => answer.push(0),
             Flaw::End { at } if place(at).is_some() => return,
+            Flaw::LeftOver => {
+                seen.extend_from_slice(&answer);
+                let frame = FRAME as usize;
+                for (byte, place) in answer.iter_mut().zip(before as usize..) {
+                    if place >= frame && place % frame >= STAMPED {
+                        *byte = seen[place - frame];
+                    }
+                }
+            }
             Flaw::HoldsBack { from, until }
                 if (from + 1..until).contains(&(before + len as u64)) =>
             {
@@ -284,8 +296,23 @@ fn a_wrong_byte_is_noticed_while_it_measures() {
     }
 }
 
+#[test]
+fn what_is_left_of_the_frame_before_is_no_answer() {
+    for workload in ["rtt", "fanin", "pipeline", "mixed"] {
+        let server = Server::start(Flaw::LeftOver);
+        let arguments = [workload, "--frames", "100", "--bulk-size", "9000"];
+        let mut generator = generate(&server, &arguments);
+        assert_eq!(generator.exit_code(), Some(1), "{workload}");
+        let complaint = generator.complaint();
+        assert!(complaint.contains("wrong bytes"), "{workload}: {complaint}");
+    }
+}
+
 /// Small frames before the clock, in mixed.
 const WARM_UP: u64 = 200;
 
 /// Bytes of a small frame, prefix and payload.
 const FRAME: u64 = 4 + 64;
+
+/// Bytes at its beginning that tell it from others: prefix and numbers.
+const STAMPED: usize = 4 + 8;

@@ -1,16 +1,18 @@
 //! The bytes of every frame, known without being kept.
 //!
-//! All frames of one size are the same but for a stamp at the beginning of the
-//! payload: the number of the frame, and of its connection.
+//! All frames of one size share two bodies, in turn: no byte of one is the same in
+//! the other, so that no answer can be right by what was left of the frame before.
+//! At the beginning of the payload is a stamp: the number of the frame, and of its
+//! connection.
 
 use std::ops::Range;
 
-use crate::peer::{Prefix, payload};
+use crate::peer::{Prefix, payloads};
 
 /// Makes the frames of one size.
 pub(super) struct Frames {
-    /// A frame, with the stamp that was asked for last.
-    frame: Vec<u8>,
+    /// Those of even and of odd numbers, each with the stamp that it was given last.
+    frames: [Vec<u8>; 2],
     /// Where the stamp is.
     stamp: Range<usize>,
 }
@@ -19,26 +21,26 @@ impl Frames {
     /// Frames with payloads of `size` bytes.
     pub(super) fn new(size: usize) -> Frames {
         let start = PREFIX.size();
-        let mut frame = PREFIX.encode(size)[..start].to_vec();
-        frame.extend_from_slice(&payload(size));
+        let header = PREFIX.encode(size);
         Frames {
-            stamp: start..frame.len().min(start + STAMP),
-            frame,
+            frames: payloads(size).map(|payload| [&header[..start], &payload].concat()),
+            stamp: start..start + size.min(STAMP),
         }
     }
 
     /// Bytes of a frame, prefix and payload.
     pub(super) fn len(&self) -> usize {
-        self.frame.len()
+        self.frames[0].len()
     }
 
     /// One frame. What changes fastest comes first in the stamp, so that short
     /// payloads tell themselves apart as well as they can.
     pub(super) fn get(&mut self, connection: u32, number: u64) -> &[u8] {
         let stamp = (number & u64::from(u32::MAX)) | (u64::from(connection) << 32);
-        let place = &mut self.frame[self.stamp.clone()];
+        let frame = &mut self.frames[(number % 2) as usize];
+        let place = &mut frame[self.stamp.clone()];
         place.copy_from_slice(&stamp.to_le_bytes()[..place.len()]);
-        &self.frame
+        frame
     }
 }
 
@@ -92,6 +94,14 @@ mod tests {
             assert_eq!(first, frames.get(1, 0));
         }
         assert_eq!(Frames::new(0).get(1, 1), [0; 4]);
+    }
+
+    #[test]
+    fn nothing_behind_the_stamp_can_be_left_of_the_frame_before() {
+        let mut frames = Frames::new(64);
+        let [first, second, third] = [6, 7, 8].map(|number| frames.get(1, number)[12..].to_vec());
+        assert!(first.iter().zip(&second).all(|(a, b)| a != b));
+        assert_eq!(first, third);
     }
 
     #[test]

@@ -87,6 +87,14 @@ pub(crate) async fn seed(
     report(&json!({ "seconds": seconds, "bytes": answer.len() }))
 }
 
+/// Two payloads that are sent in turn. No byte of one is the same in the other, so that
+/// neither an answer nor the buffer of a server can be right by what was left there.
+pub(crate) fn payloads(size: usize) -> [Vec<u8>; 2] {
+    let payload = payload(size);
+    let other = payload.iter().map(|byte| !byte).collect();
+    [payload, other]
+}
+
 /// Bytes that look random and are the same each time: xorshift64.
 pub(crate) fn payload(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -21,7 +21,7 @@ use clap::Subcommand;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use client::Job;
-pub(crate) use client::{payload, report, say, wait_for_the_word};
+pub(crate) use client::{payload, payloads, report, say, wait_for_the_word};
 pub(crate) use framing::{Connected, MAX_FRAME, Prefix};
 use mio_hand_written::Wait;
 use tuning::Tuning;

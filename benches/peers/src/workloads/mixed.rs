@@ -78,5 +78,5 @@ impl Case for Mixed {
 }
 
 const LARGE: usize = 100_000_000;
-/// The large payload is made, and the first answer compared.
-const MAKING: Duration = Duration::from_millis(400);
+/// The large payloads are made, and the first answer compared.
+const MAKING: Duration = Duration::from_millis(600);
