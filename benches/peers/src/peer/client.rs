@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// A connection that has its frame, and the room for the answer.
+/// A connection that has the frames, and the room for an answer.
 pub(crate) trait Wire {
-    /// Sends the frame, and reads the answer.
-    async fn exchange(&mut self) -> io::Result<()>;
+    /// Sends the frame whose turn it is, the first or the second, and reads the answer.
+    async fn exchange(&mut self, turn: usize) -> io::Result<()>;
 
     /// The last answer's payload.
     fn answer(&self) -> &[u8];
@@ -20,7 +20,8 @@ pub(crate) trait Wire {
 
 /// How many frames, and which.
 pub(crate) struct Job {
-    pub(crate) payload: Vec<u8>,
+    /// Sent in turn.
+    pub(crate) payloads: [Vec<u8>; 2],
     pub(crate) frames: usize,
     pub(crate) warmup: usize,
 }
@@ -28,34 +29,42 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(size: usize, frames: usize, warmup: usize) -> Job {
         Job {
-            payload: payload(size),
+            payloads: payloads(size),
             frames,
             warmup,
         }
     }
 
+    /// Bytes of each payload.
+    pub(crate) fn size(&self) -> usize {
+        self.payloads[0].len()
+    }
+
     /// The verb `bulk`.
     pub(crate) async fn ship(&self, wire: &mut impl Wire) -> io::Result<()> {
+        let mut turn = 0;
         for _ in 0..self.warmup {
-            wire.exchange().await?;
-            self.check(wire)?;
+            turn = 1 - turn;
+            wire.exchange(turn).await?;
+            self.check(wire, turn)?;
         }
         wait_for_the_word()?;
         let start = Instant::now();
         for _ in 0..self.frames {
-            wire.exchange().await?;
-            if wire.answer().len() != self.payload.len() {
+            turn = 1 - turn;
+            wire.exchange(turn).await?;
+            if wire.answer().len() != self.size() {
                 return Err(wrong("length"));
             }
         }
         let seconds = start.elapsed().as_secs_f64();
-        self.check(wire)?;
-        let bytes = self.frames as u64 * self.payload.len() as u64;
+        self.check(wire, turn)?;
+        let bytes = self.frames as u64 * self.size() as u64;
         report(&json!({ "seconds": seconds, "frames": self.frames, "bytes": bytes }))
     }
 
-    pub(crate) fn check(&self, wire: &impl Wire) -> io::Result<()> {
-        match wire.answer() == self.payload {
+    fn check(&self, wire: &impl Wire, turn: usize) -> io::Result<()> {
+        match wire.answer() == self.payloads[turn] {
             true => Ok(()),
             false => Err(wrong("bytes")),
         }
@@ -74,12 +83,12 @@ pub(crate) async fn seed(
     iterations: usize,
     mut iteration: impl AsyncFnMut(&[u8], &mut [u8]) -> io::Result<Duration>,
 ) -> io::Result<()> {
-    let payload = payload(answer.len());
+    let payloads = payloads(answer.len());
     wait_for_the_word()?;
     let mut seconds = Vec::new();
-    for _ in 0..iterations {
-        let elapsed = iteration(&payload, answer).await?;
-        if *answer != *payload {
+    for payload in payloads.iter().cycle().take(iterations) {
+        let elapsed = iteration(payload, answer).await?;
+        if *answer != **payload {
             return Err(wrong("bytes"));
         }
         seconds.push(elapsed.as_secs_f64());

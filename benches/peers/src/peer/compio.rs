@@ -123,7 +123,7 @@ struct Lent<S> {
     stream: S,
     prefix: Prefix,
     /// Header and payload.
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     /// The same.
     answer: Vec<u8>,
     answered: usize,
@@ -131,23 +131,23 @@ struct Lent<S> {
 
 impl<S> Lent<S> {
     fn new(stream: S, prefix: Prefix, job: &Job) -> Lent<S> {
-        let header = prefix.encode(job.payload.len());
-        let mut frame = header[..prefix.size()].to_vec();
-        frame.extend_from_slice(&job.payload);
+        let header = prefix.encode(job.size());
+        let header = &header[..prefix.size()];
         Lent {
             stream,
             prefix,
-            answer: vec![0; frame.len()],
-            frame,
+            frames: [0, 1].map(|turn| [header, &job.payloads[turn]].concat()),
+            answer: vec![0; header.len() + job.size()],
             answered: 0,
         }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite> Wire for Lent<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
-        let len = self.frame.len();
-        send(&mut self.stream, &mut self.frame, len).await?;
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
+        let frame = &mut self.frames[turn];
+        let len = frame.len();
+        send(&mut self.stream, frame, len).await?;
         self.answered = receive(&mut self.stream, self.prefix, &mut self.answer).await?;
         Ok(())
     }

@@ -10,22 +10,22 @@ use super::client::{Job, Wire};
 /// The verb `bulk`: a frame and its answer are one copy each.
 pub(super) fn bulk(job: &Job) -> io::Result<()> {
     let mut wire = Copying {
-        frame: job.payload.clone(),
-        there: vec![0; job.payload.len()],
-        back: vec![0; job.payload.len()],
+        frames: job.payloads.clone(),
+        there: vec![0; job.size()],
+        back: vec![0; job.size()],
     };
     blocking(job.ship(&mut wire))
 }
 
 struct Copying {
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     there: Vec<u8>,
     back: Vec<u8>,
 }
 
 impl Wire for Copying {
-    async fn exchange(&mut self) -> io::Result<()> {
-        self.there.copy_from_slice(black_box(&self.frame));
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
+        self.there.copy_from_slice(black_box(&self.frames[turn]));
         self.back.copy_from_slice(black_box(&self.there));
         black_box(&self.back);
         Ok(())

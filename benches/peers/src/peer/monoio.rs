@@ -129,28 +129,27 @@ struct Rented<S> {
     stream: S,
     prefix: Prefix,
     /// Header and payload.
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     /// The same.
     answer: Vec<u8>,
 }
 
 impl<S> Rented<S> {
     fn new(stream: S, prefix: Prefix, job: &Job) -> Rented<S> {
-        let header = prefix.encode(job.payload.len());
-        let mut frame = header[..prefix.size()].to_vec();
-        frame.extend_from_slice(&job.payload);
+        let header = prefix.encode(job.size());
+        let header = &header[..prefix.size()];
         Rented {
             stream,
             prefix,
-            answer: Vec::with_capacity(frame.len()),
-            frame,
+            frames: [0, 1].map(|turn| [header, &job.payloads[turn]].concat()),
+            answer: Vec::with_capacity(header.len() + job.size()),
         }
     }
 }
 
 impl<S: AsyncReadRent + AsyncWriteRent> Wire for Rented<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
-        send(&mut self.stream, &mut self.frame).await?;
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
+        send(&mut self.stream, &mut self.frames[turn]).await?;
         receive(&mut self.stream, self.prefix, &mut self.answer).await
     }
 

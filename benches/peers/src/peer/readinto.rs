@@ -72,8 +72,8 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, waiting: Waiting) -
         let mut wire = Frames {
             reader: FrameReader::new(read, theirs(prefix), MAX_FRAME as usize),
             writer: FrameWriter::new(write, theirs(prefix)),
-            frame: job.payload.clone(),
-            answer: handle.lease(job.payload.len()).await?,
+            frames: job.payloads.clone(),
+            answer: handle.lease(job.size()).await?,
         };
         job.ship(&mut wire).await
     })?
@@ -82,13 +82,13 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, waiting: Waiting) -
 struct Frames {
     reader: FrameReader,
     writer: FrameWriter,
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     answer: Lease,
 }
 
 impl Wire for Frames {
-    async fn exchange(&mut self) -> io::Result<()> {
-        self.writer.write(&self.frame).await?;
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
+        self.writer.write(&self.frames[turn]).await?;
         if self.reader.next_len().await?.is_none() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -108,7 +108,7 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
 struct Exact<S> {
     stream: S,
     prefix: Prefix,
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     answer: Vec<u8>,
 }
 
@@ -117,17 +117,18 @@ impl<S> Exact<S> {
         Exact {
             stream,
             prefix,
-            frame: job.payload.clone(),
+            frames: job.payloads.clone(),
             answer: Vec::new(),
         }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Exact<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
         let size = self.prefix.size();
-        let mut header = self.prefix.encode(self.frame.len());
-        write_both(&mut self.stream, &header[..size], &self.frame).await?;
+        let frame = &self.frames[turn];
+        let mut header = self.prefix.encode(frame.len());
+        write_both(&mut self.stream, &header[..size], frame).await?;
         self.stream.read_exact(&mut header[..size]).await?;
         self.answer.resize(self.prefix.decode(&header)?, 0);
         self.stream.read_exact(&mut self.answer).await

@@ -97,7 +97,7 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, tuning: Tuning) -> 
 struct Blocking<S> {
     stream: S,
     prefix: Prefix,
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     answer: Room,
 }
 
@@ -106,17 +106,18 @@ impl<S> Blocking<S> {
         Blocking {
             stream,
             prefix,
-            frame: job.payload.clone(),
+            frames: job.payloads.clone(),
             answer: Room::new(tuning, 0),
         }
     }
 }
 
 impl<S: Read + Write> Wire for Blocking<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
         let size = self.prefix.size();
-        let mut header = self.prefix.encode(self.frame.len());
-        write_both(&mut self.stream, &header[..size], &self.frame)?;
+        let frame = &self.frames[turn];
+        let mut header = self.prefix.encode(frame.len());
+        write_both(&mut self.stream, &header[..size], frame)?;
         self.stream.read_exact(&mut header[..size])?;
         self.answer.resize(self.prefix.decode(&header)?);
         self.stream.read_exact(&mut self.answer)

@@ -103,7 +103,7 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job) -> io::Result<()> {
 
 struct Coded<S> {
     framed: Framed<S, LengthDelimitedCodec>,
-    frame: Bytes,
+    frames: [Bytes; 2],
     answer: BytesMut,
 }
 
@@ -111,17 +111,17 @@ impl<S: AsyncRead + AsyncWrite> Coded<S> {
     fn new(stream: S, prefix: Prefix, job: &Job) -> Coded<S> {
         Coded {
             framed: framed(stream, prefix),
-            frame: job.payload.clone().into(),
+            frames: job.payloads.clone().map(Bytes::from),
             answer: BytesMut::new(),
         }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Coded<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
         // The codec may take its memory back.
         self.answer = BytesMut::new();
-        self.framed.send(self.frame.clone()).await?;
+        self.framed.send(self.frames[turn].clone()).await?;
         let answer = self.framed.next().await;
         self.answer = answer.ok_or(io::ErrorKind::UnexpectedEof)??;
         Ok(())

@@ -114,7 +114,7 @@ pub(super) fn bulk(connect: &str, prefix: Prefix, job: &Job, style: Style) -> io
 struct Exact<S> {
     stream: S,
     prefix: Prefix,
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     answer: Room,
     style: Style,
 }
@@ -124,7 +124,7 @@ impl<S> Exact<S> {
         Exact {
             stream,
             prefix,
-            frame: job.payload.clone(),
+            frames: job.payloads.clone(),
             answer: Room::new(style.tuning(), 0),
             style,
         }
@@ -132,10 +132,11 @@ impl<S> Exact<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Exact<S> {
-    async fn exchange(&mut self) -> io::Result<()> {
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
         let size = self.prefix.size();
-        let mut header = self.prefix.encode(self.frame.len());
-        let mut frame = Buf::chain(&header[..size], &self.frame[..]);
+        let payload = &self.frames[turn];
+        let mut header = self.prefix.encode(payload.len());
+        let mut frame = Buf::chain(&header[..size], &payload[..]);
         self.stream.write_all_buf(&mut frame).await?;
         self.stream.read_exact(&mut header[..size]).await?;
         let len = self.prefix.decode(&header)?;

@@ -90,8 +90,8 @@ impl Case for Bulk {
     fn planned(&self, row: &Row) -> Duration {
         let sent = self.frames(row, None) + self.warmup();
         let moving = sent as f64 * self.size as f64 / expected_rate(row);
-        // The payload is made, and the warm-up's answers are compared.
-        let making = self.size as f64 * 3.0 / 1e9;
+        // The payloads are made, and the warm-up's answers are compared.
+        let making = self.size as f64 * 4.0 / 1e9;
         2 * start_up(row) + Duration::from_secs_f64(moving + making)
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Client {
     poll: Poll,
     events: Events,
     readiness: Readiness,
-    frame: Vec<u8>,
+    frames: [Vec<u8>; 2],
     answer: Room,
 }
 
@@ -56,16 +56,16 @@ impl Client {
             poll,
             events: Events::with_capacity(4),
             readiness: Readiness::BOTH,
-            frame: job.payload.clone(),
-            answer: Room::new(tuning, job.payload.len()),
+            frames: job.payloads.clone(),
+            answer: Room::new(tuning, job.size()),
         })
     }
 
     /// Sends prefix and payload.
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self, turn: usize) -> io::Result<()> {
         let size = self.prefix.size();
-        let header = self.prefix.encode(self.frame.len());
-        let total = size + self.frame.len();
+        let header = self.prefix.encode(self.answer.len());
+        let total = size + self.answer.len();
         let mut sent = 0;
         while sent < total {
             if !self.readiness.can_send() {
@@ -74,10 +74,10 @@ impl Client {
             }
             let len = self.limits.send(&self.socket, total - sent, total, true)?;
             let result = match sent.checked_sub(size) {
-                Some(start) => self.socket.send(&self.frame[start..][..len]),
+                Some(start) => self.socket.send(&self.frames[turn][start..][..len]),
                 None => {
                     let header = &header[sent..size];
-                    let payload = &self.frame[..len - header.len()];
+                    let payload = &self.frames[turn][..len - header.len()];
                     self.socket
                         .send_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
                 }
@@ -143,7 +143,7 @@ impl Client {
         if len == self.answer.len() {
             return Ok(());
         }
-        let sent = self.frame.len();
+        let sent = self.answer.len();
         Err(io::Error::new(
             ErrorKind::InvalidData,
             format!("an answer of wrong length: {len} bytes to a frame of {sent}"),
@@ -163,8 +163,8 @@ impl Client {
 }
 
 impl Wire for Client {
-    async fn exchange(&mut self) -> io::Result<()> {
-        self.send()?;
+    async fn exchange(&mut self, turn: usize) -> io::Result<()> {
+        self.send(turn)?;
         self.receive()
     }
 
