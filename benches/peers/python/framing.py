@@ -1,5 +1,6 @@
 """What all rows in Python share: frames, addresses, and the word to go."""
 
+import itertools
 import json
 import os
 import random
@@ -78,45 +79,54 @@ def without_delay(connection):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class Job:
-    """The verb bulk: frames of one payload, whoever carries them.
+def two_payloads(size):
+    """Sent in turn. No byte of one is the same in the other, so that no answer can be
+    right by what was left of the frame before."""
+    payload = random.Random(1).randbytes(size)
+    return payload, payload.translate(bytes(range(255, -1, -1)))
 
-    `exchange` sends the payload and returns the answer.
+
+class Job:
+    """The verb bulk: frames of two payloads in turn, whoever carries them.
+
+    `exchange` sends a payload and returns the answer.
     """
 
     def __init__(self, options):
-        self.payload = random.Random(1).randbytes(options.size)
+        self.payloads = two_payloads(options.size)
+        self.size = options.size
         self.frames = options.frames
         self.warmup = options.warmup
 
-    def check(self, answer):
-        if answer != self.payload:
+    def check(self, answer, payload):
+        if answer != payload:
             sys.exit("an answer of wrong bytes")
 
     async def run(self, exchange):
-        for _ in range(self.warmup):
-            self.check(await exchange(self.payload))
+        turns = itertools.cycle(self.payloads)
+        for payload in itertools.islice(turns, self.warmup):
+            self.check(await exchange(payload), payload)
         wait_for_the_word()
         answer = None
         start = time.perf_counter()
-        for _ in range(self.frames):
+        for payload in itertools.islice(turns, self.frames):
             answer = None  # its memory may be used again
-            answer = await exchange(self.payload)
-            if len(answer) != len(self.payload):
+            answer = await exchange(payload)
+            if len(answer) != self.size:
                 sys.exit("an answer of wrong length")
         seconds = time.perf_counter() - start
-        self.check(answer)
-        report(seconds, frames=self.frames, payload_bytes=self.frames * len(self.payload))
+        self.check(answer, payload)
+        report(seconds, frames=self.frames, payload_bytes=self.frames * self.size)
 
 
 async def seed(options, iteration):
     """The verb seed: `iteration` connects, sends header and payload as two
     writes, and returns the answer."""
-    payload = random.Random(1).randbytes(options.size)
-    header = struct.pack("<Q", len(payload))
+    turns = itertools.cycle(two_payloads(options.size))
+    header = struct.pack("<Q", options.size)
     wait_for_the_word()
     seconds = []
-    for _ in range(options.iterations):
+    for payload in itertools.islice(turns, options.iterations):
         start = time.perf_counter()
         answer = await iteration(header, payload)
         seconds.append(time.perf_counter() - start)

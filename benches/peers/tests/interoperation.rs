@@ -108,6 +108,8 @@ fn each_server_echoes_what_a_client_written_here_sends() {
 enum Last {
     Echoed,
     OneBitFlipped,
+    /// With the payload of the frame before.
+    LeftOver,
     NotAnswered,
 }
 
@@ -117,16 +119,20 @@ fn serve_here(listener: TcpListener, prefix: Prefix, frames: usize, last: Last) 
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.set_write_timeout(Some(SOON)).unwrap();
     let mut served = 0;
-    while let Some(mut payload) = prefix.read(&mut stream) {
+    let mut before = Vec::new();
+    while let Some(sent) = prefix.read(&mut stream) {
+        let mut payload = sent.clone();
         served += 1;
         if served == frames {
             match last {
                 Last::Echoed => {}
                 Last::OneBitFlipped => payload[LEN / 2] ^= 4,
+                Last::LeftOver => payload = before,
                 Last::NotAnswered => return served,
             }
         }
         stream.write_all(&prefix.frame(&payload)).unwrap();
+        before = sent;
     }
     served
 }
@@ -177,9 +183,9 @@ fn each_client_gets_its_frames_back_from_a_server_written_here() {
 }
 
 #[test]
-fn each_client_notices_one_wrong_bit_and_a_missing_answer() {
+fn each_client_notices_a_wrong_bit_an_old_answer_and_a_missing_one() {
     for row in rows_to_test() {
-        for last in [Last::OneBitFlipped, Last::NotAnswered] {
+        for last in [Last::OneBitFlipped, Last::LeftOver, Last::NotAnswered] {
             let Some((mut client, server)) = meet(&row, Prefix::U32Be, last) else {
                 continue;
             };
