@@ -216,25 +216,33 @@ template <typename Socket> struct Client {
     }
 
     void run(std::size_t size, long frames, long warmup) {
-        std::vector<unsigned char> payload(size);
+        // Sent in turn. No byte of one is the same in the other.
+        std::array<std::vector<unsigned char>, 2> payloads;
+        payloads.fill(std::vector<unsigned char>(size));
         std::mt19937_64 random(1);
-        for (auto &byte : payload)
-            byte = random();
-        for (long i = 0; i < warmup; ++i)
-            check(exchange(payload), payload);
+        for (std::size_t i = 0; i < size; ++i) {
+            payloads[0][i] = random();
+            payloads[1][i] = ~payloads[0][i];
+        }
+        int turn = 0;
+        for (long i = 0; i < warmup; ++i) {
+            turn = 1 - turn;
+            check(exchange(payloads[turn]), payloads[turn]);
+        }
         std::string word;
         std::cout << "ready" << std::endl;
         std::getline(std::cin, word);
         std::size_t length = size;
         auto start = std::chrono::steady_clock::now();
         for (long i = 0; i < frames; ++i) {
-            length = exchange(payload);
+            turn = 1 - turn;
+            length = exchange(payloads[turn]);
             if (length != size)
                 throw std::runtime_error("an answer of wrong length");
         }
         std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
         if (frames > 0)
-            check(length, payload);
+            check(length, payloads[turn]);
         std::printf("{\"seconds\": %.9f, \"frames\": %ld, \"bytes\": %zu}\n", took.count(), frames,
                     frames * size);
         std::fflush(stdout);

@@ -251,8 +251,9 @@ static void serve(const char *address) {
 
 /* The client. */
 
-/* With its prefix, as long as an answer is. */
-static unsigned char *frame;
+/* With their prefix, as long as an answer is. Sent in turn: no byte of one payload is the
+ * same in the other. */
+static unsigned char *turns[2];
 static size_t frame_size, payload_size;
 static long frames, warmup, done;
 static uint64_t started;
@@ -278,6 +279,7 @@ static void sent(uv_write_t *write, int error) {
 
 static void send_next(struct wire *wire) {
     answer_awaited = 1;
+    unsigned char *frame = turns[done % 2];
     ssize_t gone = send_some(wire, frame, frame_size);
     must("sending", (int)gone);
     if ((size_t)gone < frame_size) {
@@ -286,7 +288,7 @@ static void send_next(struct wire *wire) {
     }
 }
 
-static void check(const struct wire *wire) {
+static void check(const struct wire *wire, const unsigned char *frame) {
     if (memcmp(wire->bytes, frame, frame_size) != 0) {
         fprintf(stderr, "libuv: an answer of wrong bytes\n");
         exit(1);
@@ -301,14 +303,15 @@ static void start_clock(void) {
 }
 
 static void got_answer(struct wire *wire) {
+    const unsigned char *frame = turns[done % 2];
     done++;
     if (done <= warmup)
-        check(wire);
+        check(wire, frame);
     if (done == warmup)
         start_clock();
     if (done == warmup + frames) {
         double seconds = (double)(uv_hrtime() - started) / 1e9;
-        check(wire);
+        check(wire, frame);
         printf("{\"seconds\": %.9f, \"frames\": %ld, \"bytes\": %zu}\n", seconds, frames,
                (size_t)frames * payload_size);
         fflush(stdout);
@@ -357,16 +360,19 @@ static void bulk(const char *address) {
     int unix_socket = strncmp(address, "unix:", 5) == 0;
     uint64_t state = 0x9e3779b97f4a7c15u;
     frame_size = prefix_size() + payload_size;
-    frame = malloc(frame_size);
-    if (frame == NULL)
-        fail("a frame", UV_ENOMEM);
+    for (int i = 0; i < 2; i++) {
+        turns[i] = malloc(frame_size);
+        if (turns[i] == NULL)
+            fail("a frame", UV_ENOMEM);
+        encode(turns[i], payload_size);
+    }
     make_room(&wire, frame_size);
-    encode(frame, payload_size);
     for (size_t i = prefix_size(); i < frame_size; i++) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        frame[i] = (unsigned char)state;
+        turns[0][i] = (unsigned char)state;
+        turns[1][i] = (unsigned char)~turns[0][i];
     }
     open_handle(&wire, unix_socket);
     if (unix_socket) {

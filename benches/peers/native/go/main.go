@@ -161,10 +161,16 @@ func bulk(connect string, p prefix, size, frames, warmup int) error {
 		return err
 	}
 	w := newWire(connection, p)
-	payload := make([]byte, size)
-	rand.New(rand.NewSource(1)).Read(payload)
+	// Sent in turn. No byte of one is the same in the other.
+	payloads := [2][]byte{make([]byte, size), make([]byte, size)}
+	rand.New(rand.NewSource(1)).Read(payloads[0])
+	for i, octet := range payloads[0] {
+		payloads[1][i] = ^octet
+	}
+	turn := 0
 	exchange := func() ([]byte, error) {
-		if err := w.send(payload); err != nil {
+		turn = 1 - turn
+		if err := w.send(payloads[turn]); err != nil {
 			return nil, err
 		}
 		answer, err := w.receive()
@@ -178,7 +184,7 @@ func bulk(connect string, p prefix, size, frames, warmup int) error {
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(answer, payload) {
+		if !bytes.Equal(answer, payloads[turn]) {
 			return errors.New("an answer of wrong bytes")
 		}
 	}
@@ -193,7 +199,7 @@ func bulk(connect string, p prefix, size, frames, warmup int) error {
 		}
 	}
 	seconds := time.Since(start).Seconds()
-	if !bytes.Equal(answer, payload) {
+	if !bytes.Equal(answer, payloads[turn]) {
 		return errors.New("an answer of wrong bytes")
 	}
 	figures, err := json.Marshal(map[string]any{
