@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ const FEW: usize = 200;
 const MANY: usize = 2200;
 
 const TO_FALL_ASLEEP: Duration = Duration::from_secs(60);
+const TO_ANSWER: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     if let Ok(kind) = env::var(SERVER) {
@@ -89,28 +90,41 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
 fn count(kind: Kind, round_trips: usize) -> Result<u64, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let counts = folder.path().join("counts");
-    let mut server = Command::new("valgrind")
+    let server = Command::new("valgrind")
         .args(["--tool=callgrind", "-q"])
         .arg(format!("--callgrind-out-file={}", counts.display()))
         .arg(env::current_exe()?)
         .env(SERVER, kind.to_string())
         .stdout(Stdio::piped())
         .spawn()?;
+    let mut server = Server(server);
     let mut address = String::new();
-    let out = server.stdout.take().expect("it is piped");
+    let out = server.0.stdout.take().expect("it is piped");
     BufReader::new(out).read_line(&mut address)?;
-    exchange(address.trim(), server.id(), round_trips)?;
-    let status = server.wait()?;
+    exchange(address.trim(), server.0.id(), round_trips)?;
+    let status = server.0.wait()?;
     if !status.success() {
         return Err(format!("the server {kind} under valgrind: {status}").into());
     }
     total(&counts)
 }
 
+/// A running server: dropping it kills it.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn exchange(address: &str, server: u32, round_trips: usize) -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(address)
         .map_err(|error| format!("no server at {address:?}: {error}"))?;
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TO_ANSWER))?;
     let mut frame = (FRAME as u32).to_be_bytes().to_vec();
     frame.resize(4 + FRAME, 7);
     let mut answer = vec![0; frame.len()];
