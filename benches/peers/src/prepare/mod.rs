@@ -129,13 +129,20 @@ struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// Runs a tool to its end and returns what it printed.
+    /// Runs a tool to its end and returns what it printed. One that is cut short may
+    /// still finish what it is at.
     fn run(&self, command: &mut Command) -> Result<String, Failure> {
         let name = command.get_program().to_string_lossy().into_owned();
         let process = Process::start(&name, command, None, &self.interrupt)?;
-        process.finish(TOOL).map(|lines| lines.join("\n"))
+        process
+            .with_grace(GRACE)
+            .finish(TOOL)
+            .map(|lines| lines.join("\n"))
     }
 }
+
+/// For a tool to end once it is cut short: some packages are large.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// For a tool to do its work, downloads included.
 const TOOL: Duration = Duration::from_secs(600);

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits without a deadline, and each wait also ends on an
 //! interrupt. A process never outlives its [`Process`]: dropping it kills it and
-//! what it has started.
+//! what it has started, a tool after some time to end by itself.
 
 mod cores;
 #[cfg(test)]
@@ -57,6 +57,7 @@ pub(crate) struct Process {
     complaints: Arc<Mutex<VecDeque<String>>>,
     silence: Receiver<Infallible>,
     interrupt: Interrupt,
+    grace: Duration,
 }
 
 impl Process {
@@ -109,7 +110,16 @@ impl Process {
             complaints,
             silence,
             interrupt: interrupt.clone(),
+            grace: Duration::ZERO,
         })
+    }
+
+    /// Has it get ctrl-C before it is killed, and so much time to end with all that it
+    /// has started: a package manager leaves nothing half done then. Those that it has
+    /// started get no signal, for they are what it waits for.
+    pub(crate) fn with_grace(mut self, grace: Duration) -> Process {
+        self.grace = grace;
+        self
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -247,13 +257,24 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Until it is waited for, nobody else can have its id.
-        if let Ok(None) = self.child.try_wait() {
-            let group = Pid::from_raw(self.child.id().cast_signed());
-            // If it has gone in the meantime, there is nothing to kill.
-            let _ = killpg(group, Signal::SIGKILL);
-            let _ = self.child.wait();
+        if !self.is_running() {
+            return;
         }
+        if !self.grace.is_zero() {
+            self.signal(Signal::SIGINT);
+        }
+        // As long as there is one of them, nobody else can have the id of the group.
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        let started = Instant::now();
+        while self.is_running() || killpg(group, None::<Signal>).is_ok() {
+            if started.elapsed() >= self.grace {
+                // If it has gone in the meantime, there is nothing to kill.
+                let _ = killpg(group, Signal::SIGKILL);
+                break;
+            }
+            thread::sleep(END_STEP);
+        }
+        let _ = self.child.wait();
     }
 }
 

@@ -80,6 +80,34 @@ fn dropping_a_process_kills_it_and_what_it_started() {
     }
 }
 
+#[test]
+fn a_tool_that_is_dropped_may_end_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let script = format!(
+        "trap 'echo whole > {}; exit' INT; echo ready; while :; do :; done",
+        file.display()
+    );
+    let mut command = Command::new("env");
+    // Who starts the tests in the background has them ignore it.
+    command.args(["--default-signal=INT", "sh", "-c", &script]);
+    let process = Process::start("the tool", &mut command, None, &Interrupt::never());
+    let mut process = process.unwrap().with_grace(SOON);
+    assert_eq!(process.line(SOON).unwrap(), "ready");
+    drop(process);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "whole\n");
+}
+
+#[test]
+fn a_tool_that_does_not_end_is_killed() {
+    let script = "trap '' INT; echo ready; while :; do :; done";
+    let mut process = shell(script, None).with_grace(Duration::from_millis(20));
+    assert_eq!(process.line(SOON).unwrap(), "ready");
+    let child = process.id().to_string();
+    drop(process);
+    assert!(!Path::new("/proc").join(child).exists());
+}
+
 fn fs_says_alive(status: &Path) -> bool {
     std::fs::read_to_string(status).is_ok_and(|text| !text.contains("State:\tZ"))
 }
