@@ -33,9 +33,17 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
+use process::end_with_the_parent;
 
 fn main() -> ExitCode {
     let cli = Cli::from_arguments();
+    if let Some(
+        Command::Peer { .. } | Command::Generate(_) | Command::Attack(_) | Command::Neighbour(_),
+    ) = cli.command
+    {
+        // They are for a session to start, and of no use without it.
+        end_with_the_parent();
+    }
     let (name, outcome): (_, Result<ExitCode, Box<dyn Error>>) = match &cli.command {
         Some(Command::Peer { name, verb }) => (
             name.as_str(),

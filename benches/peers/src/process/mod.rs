@@ -5,6 +5,7 @@
 //! what it has started, a tool after some time to end by itself.
 
 mod cores;
+mod parent;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -24,6 +25,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 pub(crate) use cores::{Core, Cores};
+pub(crate) use parent::end_with_the_parent;
 pub(crate) use usage::{Usage, most_resident_bytes, resident_bytes};
 
 use crate::interrupt::Interrupt;
