@@ -55,9 +55,8 @@
 //! is given more than that; then the kernel is asked who else is ready, and the
 //! task goes to the back of the queue. While no other task is ready, it may send one
 //! message of up to 1 MiB (with its prefix, if it is a frame) on top of that at once,
-//! over TCP. Futures that are joined in one task share
-//! what it may move, and the first that is polled has it first: two directions that may
-//! both be busy are two tasks.
+//! over TCP. Futures that are joined in one task share what it may move, and the first
+//! that is polled has it first: two directions that may both be busy are two tasks.
 //! A computation without an `await` holds the thread, as in any runtime of this
 //! kind.
 //!

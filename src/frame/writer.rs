@@ -164,10 +164,10 @@ impl FrameWriter {
     /// Takes one frame, to be sent by the next [`flush`](FrameWriter::flush) at
     /// the latest.
     ///
-    /// A small frame is copied, and sent once there are enough of them for a system call:
-    /// it waits only where those before it have filled 16 KiB and have to go first. One of more than 8 KiB is sent as by
-    /// [`write`](FrameWriter::write), behind those. So is every frame while the
-    /// reactor's memory budget is spent.
+    /// A small frame is copied, and sent once there are enough of them for a system
+    /// call: it waits only where those before it have filled 16 KiB and have to go
+    /// first. One of more than 8 KiB is sent as by [`write`](FrameWriter::write), behind
+    /// those. So is every frame while the reactor's memory budget is spent.
     ///
     /// A frame that is never flushed is never sent: flush before waiting for an
     /// answer, and before the writer is dropped.

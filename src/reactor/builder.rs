@@ -77,9 +77,9 @@ impl Builder {
     /// once, if it has at most 64 KiB and a sixty-fourth of the budget; at its first byte,
     /// while all memory for short frames is lent) and until the next call of its reader,
     /// though memory is only taken as bytes come: so memory alone makes nobody wait in a
-    /// circle. A program still can: a task that keeps a frame of one reader, or a lease, while it waits for
-    /// another needs room for both, and two ends of a connection on one reactor
-    /// share its budget. A future of `next` that waits, is kept and is not polled
+    /// circle. A program still can: a task that keeps a frame of one reader, or a lease,
+    /// while it waits for another needs room for both, and two ends of a connection on one
+    /// reactor share its budget. A future of `next` that waits, is kept and is not polled
     /// any more holds up those behind it.
     pub fn memory_budget(mut self, bytes: usize) -> Builder {
         self.memory_budget = Some(bytes);

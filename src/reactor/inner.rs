@@ -116,9 +116,13 @@ impl Inner {
     /// Whoever asks while no task runs, as a future that is polled by hand between two
     /// turns, asks the clock: the last turn may be long ago.
     pub(crate) fn now(&self) -> Instant {
-        if !self.tasks.is_any_running() {
-            return Instant::now();
+        match self.tasks.is_any_running() {
+            true => self.time_of_turn(),
+            false => Instant::now(),
         }
+    }
+
+    fn time_of_turn(&self) -> Instant {
         let now = self.turn_began.get().unwrap_or_else(Instant::now);
         self.turn_began.set(Some(now));
         now
@@ -176,7 +180,7 @@ impl Inner {
     #[inline]
     pub(super) fn fire_timers(&self) {
         if self.timers.borrow().next_deadline().is_some() {
-            let now = self.now();
+            let now = self.time_of_turn();
             self.fire(|timers| timers.fire_due(now));
         }
     }

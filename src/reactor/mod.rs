@@ -218,7 +218,7 @@ impl Reactor {
         self.inner().counters.events.add(events as u64);
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
-            // A reactor that is never idle has no other occasion.
+            // One that is never idle, or never for long, has no other occasion.
             self.inner().pool.sweep_if_due(Instant::now());
         }
         self.inner().fire_timers();
@@ -263,7 +263,7 @@ impl Reactor {
             self.inner().counters.sleeps.add(1);
         }
         let count = self.poll_once(timeout)?;
-        if may_wait && self.inner().pool.time_to_sweep().is_some() {
+        if count == 0 && may_wait {
             self.inner().pool.sweep_if_due(Instant::now());
         }
         if self.spin.is_on() && (count > 0 || self.has_work()) {
@@ -413,4 +413,7 @@ const WAKE_TOKEN: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
 
 /// How many turns lie between two looks at whether idle memory is to be freed.
-const BETWEEN_SWEEPS: u32 = 256;
+///
+/// A look at the clock costs a twentieth of a round trip's instructions; where something
+/// small comes every second, these turns are how long idle memory may be kept.
+const BETWEEN_SWEEPS: u32 = 8;

@@ -94,8 +94,9 @@ impl<S: AsFd> Registration<S> {
 
     /// Makes one system call that moves bytes, as readiness and budget allow.
     ///
-    /// `call` gets the number of bytes that it may move, and returns how many it moved. `Pending` means that the task is parked, or
-    /// is queued again because its budget is spent.
+    /// `call` gets the number of bytes that it may move, and returns how many it moved.
+    /// `Pending` means that the task is parked, or is queued again because its budget is
+    /// spent.
     ///
     /// # Errors
     ///

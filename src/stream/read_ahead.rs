@@ -178,9 +178,9 @@ impl ReadHalf {
         self.connection.registration.look_again(Direction::Read);
     }
 
-    /// Reads and drops all that comes, until the end of the stream.
+    /// Reads and drops all that comes, until the end of the stream. What was read ahead
+    /// is the caller's to drop.
     pub(crate) fn poll_discard(&mut self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        self.discard_ahead();
         let mut discarded = [0; BLOCK];
         while ready!(self.connection.poll_receive(context, &mut discarded, 1))? > 0 {}
         Poll::Ready(Ok(()))

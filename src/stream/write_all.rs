@@ -16,10 +16,10 @@ impl WriteHalf {
     /// Sends all bytes of a slice, or of a list of slices; resolves when the
     /// kernel has taken the last one.
     ///
-    /// Nothing is copied aside: the slices stay borrowed until then. An
-    /// empty message is sent at once. Over TCP one system call is given all of up to 1 MiB while no
-    /// other task is ready, otherwise at most 64 KiB in whole segments, or one segment; on
-    /// a Unix socket 256 KiB.
+    /// Nothing is copied aside: the slices stay borrowed until then. An empty message is
+    /// sent at once. Over TCP one system call is given all of up to 1 MiB while no other
+    /// task is ready, otherwise at most 64 KiB in whole segments, or one segment; on a
+    /// Unix socket 256 KiB.
     ///
     /// # Errors
     ///

@@ -60,8 +60,8 @@ impl FrameReader {
     /// A socket that is closed with unread bytes, or that gets some later, resets its
     /// connection, and answers that the peer has not read yet are lost. So this is for
     /// whoever stops reading first: after a [drain](FrameReader::is_drained), or after
-    /// [`FrameError::TooLarge`]. nginx calls it a lingering
-    /// close (`lingering_close` in its `ngx_http_core_module`).
+    /// [`FrameError::TooLarge`]. nginx calls it a lingering close (`lingering_close` in its
+    /// `ngx_http_core_module`).
     ///
     /// # Errors
     ///
