@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use readinto::{BoundListener, Reactor};
 use support::strace::{traced, traced_with};
-use support::{Transport, connect_blocking, listen, run};
+use support::{Transport, connect_blocking, listen, run, skipped};
 
 /// Arguments: the path to bind to, and the path to connect to.
 const CLIENT: &str = r#"
@@ -35,7 +35,7 @@ fn a_peer_whose_own_path_is_as_long_as_can_be() {
             .stdin(Stdio::null())
             .spawn();
         let Ok(mut client) = client else {
-            return eprintln!("skipped: there is no python3");
+            return skipped("there is no python3");
         };
         let mut stream = listener.accept().await.unwrap();
         assert_eq!(stream.peer_address().to_string(), format!("unix:{own}"));

@@ -13,7 +13,7 @@ use readinto::{Address, BoundListener, Handle, Listener, Reactor, Stream};
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::{
     Transport, connect_blocking, drop_once, listen, listen_blocking, over_each_transport,
-    peer_thread, run, yield_now,
+    peer_thread, run, skipped, yield_now,
 };
 use tempfile::TempDir;
 
@@ -216,7 +216,7 @@ fn every_address_of_a_name_is_tried() {
     fs::write(&hosts, TWO_ADDRESSES).unwrap();
     let probe = in_namespace(&hosts, Path::new("true")).output();
     if !probe.is_ok_and(|probe| probe.status.success()) || !has_ipv6() {
-        eprintln!("skipped: no mount namespace to be had here, or no IPv6");
+        skipped("no mount namespace to be had here, or no IPv6");
         return;
     }
     let inside = in_namespace(&hosts, &std::env::current_exe().unwrap())
@@ -265,7 +265,7 @@ fn has_ipv6() -> bool {
 #[test]
 fn ipv6_works_like_ipv4() {
     if !has_ipv6() {
-        eprintln!("skipped: no IPv6 on this machine");
+        skipped("no IPv6 on this machine");
         return;
     }
     run(async |handle| {

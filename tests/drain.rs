@@ -14,7 +14,7 @@ use readinto::{Drain, FrameReader, FrameWriter, Prefix, Reactor, Stream};
 use support::turns::{complete, settle, turn_now};
 use support::{
     DEADLINE, Transport, arrived_on, assert_same, framed, over_each_transport, pattern,
-    peer_thread, poll_once, reset, run, stream_and_peer, unread,
+    peer_thread, poll_once, reset, run, skipped, stream_and_peer, unread,
 };
 
 const MAX: usize = 1 << 20;
@@ -83,7 +83,7 @@ fn a_reader_that_gives_way_returns_what_has_arrived() {
             // What has arrived lies in the peer's buffer, as far as it goes.
             peer.set_send_buffer_size(1 << 20).unwrap();
             if peer.send_buffer_size().unwrap() < 2 << 20 {
-                eprintln!("skipped over {transport}: net.core.wmem_max is too small");
+                skipped(&format!("net.core.wmem_max is too small ({transport})"));
                 return;
             }
         }

@@ -18,7 +18,7 @@ use proptest::test_runner::Config;
 use readinto::{FrameReader, Handle, Prefix, Stream};
 use support::{
     Transport, arrived, assert_same, framed, over_each_transport, pattern, peer_thread, poll_once,
-    run, stream_and_peer, yield_now,
+    run, skipped, stream_and_peer, yield_now,
 };
 
 /// A stream of frames, and where it is cut.
@@ -205,7 +205,7 @@ fn bytes_behind_urgent_data_do_not_wait_for_more() {
         match peer.send_out_of_band(b"!") {
             Ok(sent) => assert_eq!(sent, 1),
             Err(error) => {
-                eprintln!("skipped: no urgent data over {transport}: {error}");
+                skipped(&format!("no urgent data over {transport}: {error}"));
                 return;
             }
         }

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use readinto::{FrameReader, FrameWriter, Prefix, Stream};
-use support::{Transport, assert_same, listen, pattern, peer_thread, run};
+use support::{Transport, assert_same, listen, pattern, peer_thread, run, skipped};
 
 /// Arguments: `client` or `server`, the `struct` format of the length, and for
 /// the client a port. It never runs longer than 20 seconds.
@@ -91,7 +91,7 @@ fn python(arguments: &[&str]) -> Option<Child> {
     match child {
         Ok(child) => Some(child),
         Err(error) => {
-            eprintln!("skipped: cannot run python3: {error}");
+            skipped(&format!("cannot run python3: {error}"));
             None
         }
     }

@@ -11,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::nbd::Server;
-use support::{DEADLINE, assert_same, pattern};
+use support::{DEADLINE, assert_same, pattern, skipped};
 use tempfile::TempDir;
 
 /// Whether there are real clients.
 fn has_qemu() -> bool {
     match Command::new("qemu-img").arg("--version").output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: there is no qemu-img on this machine (Debian: qemu-utils)");
+            skipped("there is no qemu-img on this machine (Debian: qemu-utils)");
             false
         }
         found => found.expect("qemu-img can be run").status.success(),

@@ -5,7 +5,7 @@
 //! `UPDATE=1 cargo test -p readinto-echo shell` writes them anew.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write, stderr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -52,6 +52,11 @@ fn is_up_to_date(folder: &str, generate: fn(&Path) -> io::Result<()>) {
     }
 }
 
+/// Says why, where it is read: of a test that passes, what `eprintln!` says is not shown.
+fn skipped(why: &str) {
+    let _ = writeln!(stderr(), "skipped: {why}");
+}
+
 /// What `generate` puts into a folder.
 fn made(generate: fn(&Path) -> io::Result<()>) -> TempDir {
     let folder = TempDir::new().unwrap();
@@ -78,7 +83,7 @@ fn the_man_pages_format_without_a_warning() {
             .stdin(Stdio::null())
             .output();
         let Ok(formatted) = formatted else {
-            return eprintln!("skipped: there is no groff");
+            return skipped("there is no groff");
         };
         let warnings = String::from_utf8_lossy(&formatted.stderr);
         assert!(warnings.is_empty(), "{page}: {warnings}");
@@ -114,7 +119,7 @@ fn completed(line: &[&str]) -> Option<Vec<String>> {
 #[test]
 fn bash_completes_commands_and_their_options() {
     let Some(commands) = completed(&["readinto-echo", "se"]) else {
-        return eprintln!("skipped: there is no bash");
+        return skipped("there is no bash");
     };
     assert_eq!(commands, ["serve"]);
     let options = completed(&["readinto-echo", "bench", "--fr"]).unwrap();

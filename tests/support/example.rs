@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::DEADLINE;
+use super::{DEADLINE, skipped};
 
 /// A running example; killed when it is dropped.
 pub(crate) struct Example {
@@ -61,7 +61,7 @@ impl Example {
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };
-        eprintln!("skipped: no small disk can be made here ({output})");
+        skipped(&format!("no small disk can be made here ({output})"));
         None
     }
 
@@ -137,7 +137,7 @@ pub(crate) fn finish_with_fault(name: &str, arguments: &[&str], fault: &str) -> 
     command.arg(format!("inject={fault}"));
     let example = match spawn(command.arg(program(name)).args(arguments)) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: there is no strace on this machine");
+            skipped("there is no strace on this machine");
             return None;
         }
         started => started.expect("strace can be run"),
@@ -145,7 +145,7 @@ pub(crate) fn finish_with_fault(name: &str, arguments: &[&str], fault: &str) -> 
     let ended = example.finish();
     let refused = |line: &&String| line.starts_with("strace:") && line.contains("ptrace");
     if let Some(line) = ended.2.iter().find(refused) {
-        eprintln!("skipped: strace may not trace here ({line})");
+        skipped(&format!("strace may not trace here ({line})"));
         return None;
     }
     Some(ended)

@@ -18,6 +18,7 @@ pub(crate) mod nbd;
 pub(crate) mod network;
 mod peer_thread;
 pub(crate) mod proxy;
+mod skipped;
 mod sockets;
 pub(crate) mod strace;
 pub(crate) mod turns;
@@ -34,6 +35,7 @@ use readinto::{Handle, Reactor};
 
 pub(crate) use bytes::{assert_same, framed, header, pattern};
 pub(crate) use peer_thread::{PeerThread, peer_thread};
+pub(crate) use skipped::skipped;
 pub(crate) use sockets::{
     Transport, arrived, arrived_on, connect_blocking, connected_pair, drained, listen,
     listen_blocking, reset, stream_and_peer, unread,

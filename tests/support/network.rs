@@ -6,6 +6,8 @@ use std::process::{self, Command};
 
 use nix::sched::{CloneFlags, setns};
 
+use super::skipped;
+
 /// The address of the left end.
 pub(crate) const LEFT: &str = "10.77.0.1";
 /// The address of the right end.
@@ -42,7 +44,9 @@ impl Network {
         ];
         for step in steps {
             if let Err(reason) = ip(&step) {
-                eprintln!("skipped: no network of namespaces here (ip {step}: {reason})");
+                skipped(&format!(
+                    "no network of namespaces here (ip {step}: {reason})"
+                ));
                 return None;
             }
         }

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::skipped;
+
 /// Runs `workload` in a traced process, and returns what it asked the kernel.
 ///
 /// That process is this program again, with the test named `test`; there,
@@ -36,7 +38,7 @@ pub(crate) fn traced_with(options: &[&str], test: &str, workload: impl FnOnce())
         .output();
     let traced = match traced {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped {test}: there is no strace on this machine");
+            skipped(&format!("{test}: there is no strace on this machine"));
             return None;
         }
         traced => traced.expect("strace can be run"),
@@ -45,7 +47,7 @@ pub(crate) fn traced_with(options: &[&str], test: &str, workload: impl FnOnce())
     let refused =
         |line: &str| line.starts_with("strace:") && line.to_lowercase().contains("ptrace");
     if let Some(line) = said.lines().find(|line| refused(line)) {
-        eprintln!("skipped {test}: strace may not trace here ({line})");
+        skipped(&format!("{test}: strace may not trace here ({line})"));
         return None;
     }
     let heard = String::from_utf8_lossy(&traced.stdout);
