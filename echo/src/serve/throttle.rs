@@ -33,15 +33,15 @@ enum Verdict {
 }
 
 impl Throttle {
-    /// Writes a line, unless enough of its kind were written in this minute. At
-    /// debug and below, all are.
+    /// Writes a line, unless enough of its kind were written in this minute. Who has
+    /// asked for debugging gets them all.
     pub(crate) fn log(&self, kind: &'static str, level: Level, line: fmt::Arguments<'_>) {
-        if level > Level::Info {
-            log::log!(level, "{line}");
-            return;
-        }
         // What nobody sees does not count.
         if !log::log_enabled!(level) {
+            return;
+        }
+        if log::log_enabled!(Level::Debug) {
+            log::log!(level, "{line}");
             return;
         }
         if let Verdict::Write { held_back } = self.judge(kind, Instant::now()) {
