@@ -52,11 +52,15 @@ struct Prefix {
     }
 };
 
-// A completion condition: each call moves all that is left. That of the library
-// has no more than 64 KiB moved by a call.
-std::size_t all_that_is_left(const std::error_code &error, std::size_t) {
+// A completion condition: how much the next call may move. The library's own has no
+// more than 64 KiB moved by one; with WHOLE it is all that is left.
+#ifdef WHOLE
+std::size_t next_call(const std::error_code &error, std::size_t) {
     return error ? 0 : std::numeric_limits<std::size_t>::max();
 }
+#else
+const auto next_call = asio::transfer_all();
+#endif
 
 struct Buffer {
     std::unique_ptr<unsigned char[]> bytes;
@@ -111,7 +115,7 @@ template <typename Socket> struct Echo : std::enable_shared_from_this<Echo<Socke
         if (whole == 0)
             return read();
         auto self = this->shared_from_this();
-        asio::async_write(socket, asio::buffer(arrived.bytes.get(), whole), all_that_is_left,
+        asio::async_write(socket, asio::buffer(arrived.bytes.get(), whole), next_call,
                           [self, whole](std::error_code error, std::size_t) {
                               if (error)
                                   return;
@@ -193,10 +197,10 @@ template <typename Socket> struct Client {
         prefix.encode(header.data(), payload.size());
         std::array<asio::const_buffer, 2> both = {asio::buffer(header.data(), prefix.size()),
                                                   asio::buffer(payload)};
-        complete([&](auto done) { asio::async_write(socket, both, all_that_is_left, done); });
+        complete([&](auto done) { asio::async_write(socket, both, next_call, done); });
         complete([&](auto done) {
             asio::async_read(socket, asio::buffer(header.data(), prefix.size()),
-                             all_that_is_left, done);
+                             next_call, done);
         });
         std::uint64_t length = prefix.decode(header.data());
         if (length > max_frame)
@@ -204,7 +208,7 @@ template <typename Socket> struct Client {
         answer.make_room(length);
         complete([&](auto done) {
             asio::async_read(socket, asio::buffer(answer.bytes.get(), length),
-                             all_that_is_left, done);
+                             next_call, done);
         });
         return length;
     }

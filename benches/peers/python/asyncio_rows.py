@@ -1,5 +1,5 @@
 """asyncio and uvloop: a Protocol that joins chunks, a BufferedProtocol that
-receives into the frame's own buffer, and streams."""
+receives into a reused buffer, and streams."""
 
 import asyncio
 
@@ -226,16 +226,16 @@ class Joining(Framed, asyncio.Protocol):
 
 
 class Buffered(Framed, asyncio.BufferedProtocol):
-    """Has the loop receive into the header, then into the payload itself."""
+    """Has the loop receive into the header, then into a payload that is reused."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
-        self.header = bytearray(self.prefix.size)
+        self.header = memoryview(bytearray(self.prefix.size))
+        self.payload = memoryview(b"")
         self.start(self.header)
 
-    def start(self, buffer):
-        self.buffer = buffer
-        self.view = memoryview(buffer)
+    def start(self, view):
+        self.view = view
         self.filled = 0
 
     def get_buffer(self, sizehint):
@@ -243,20 +243,23 @@ class Buffered(Framed, asyncio.BufferedProtocol):
 
     def buffer_updated(self, count):
         self.filled += count
-        if self.filled < len(self.buffer):
+        if self.filled < len(self.view):
             return
-        if self.buffer is not self.header:
+        if self.view is not self.header:
             return self.finish()
         try:
             length = self.prefix.decode(self.header)
         except ValueError:
             return self.transport.abort()
-        self.start(bytearray(length))
+        # What the transport has yet to send may stand in the one that there is.
+        if len(self.payload) < length or self.transport.get_write_buffer_size() > 0:
+            self.payload = memoryview(bytearray(length))
+        self.start(self.payload[:length])
         if length == 0:
             self.finish()
 
     def finish(self):
-        payload = self.buffer
+        payload = self.view
         self.start(self.header)
         self.frame_received(payload)
 

@@ -3,7 +3,7 @@ connection."""
 
 import threading
 
-from framing import Job, Prefix, announce, connect, listen, seed, without_delay
+from framing import Job, Prefix, announce, connect, listen, seed, unsent, without_delay
 
 
 class Row:
@@ -72,10 +72,8 @@ class Wire:
     def send(self, payload):
         header = self.prefix.encode(len(payload))
         sent = self.connection.sendmsg([header, payload])
-        if sent < len(header):
-            self.connection.sendall(header[sent:])
-            sent = len(header)
-        self.connection.sendall(memoryview(payload)[sent - len(header) :])
+        for rest in unsent(sent, header, payload):
+            self.connection.sendall(rest)
 
 
 def accept_all(listener, prefix):

@@ -3,7 +3,7 @@
 import curio
 from curio.io import Socket
 
-from framing import SMALL, Job, Prefix, announce, connect, listen, seed, without_delay
+from framing import SMALL, Job, Prefix, announce, connect, listen, seed, unsent, without_delay
 
 
 class Row:
@@ -50,6 +50,7 @@ class Wire:
     """Frames over a stream, in one buffer."""
 
     def __init__(self, connection, prefix):
+        self.connection = connection
         self.stream = connection.as_stream()
         self.prefix = prefix
         self.buffer = memoryview(b"")
@@ -73,7 +74,9 @@ class Wire:
         if len(payload) <= SMALL:
             await self.stream.write(header + payload)
         else:
-            await self.stream.writelines([header, payload])
+            sent = await self.connection.sendmsg([header, payload])
+            for rest in unsent(sent, header, payload):
+                await self.stream.write(rest)
 
 
 async def accept_all(listener, prefix):

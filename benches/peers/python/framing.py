@@ -79,6 +79,14 @@ def without_delay(connection):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def unsent(sent, *parts):
+    """What is left of the parts when so many bytes of them have gone."""
+    for part in parts:
+        if sent < len(part):
+            yield memoryview(part)[sent:]
+        sent = max(0, sent - len(part))
+
+
 def two_payloads(size):
     """Sent in turn. No byte of one is the same in the other, so that no answer can be
     right by what was left of the frame before."""

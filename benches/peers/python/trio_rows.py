@@ -2,7 +2,7 @@
 
 import trio
 
-from framing import SMALL, Job, Prefix, announce, connect, listen, seed, without_delay
+from framing import SMALL, Job, Prefix, announce, connect, listen, seed, unsent, without_delay
 
 
 class Row:
@@ -115,7 +115,7 @@ class Joining(Wire):
 
 
 class Filling(Wire):
-    """recv_into a reused buffer."""
+    """recv_into a reused buffer, sendmsg of header and payload."""
 
     def __init__(self, stream, prefix):
         super().__init__(stream, prefix)
@@ -130,6 +130,12 @@ class Filling(Wire):
         payload = self.buffer[:length]
         await self.fill(payload)
         return payload
+
+    async def send(self, payload):
+        header = self.prefix.encode(len(payload))
+        sent = await self.stream.socket.sendmsg([header, payload])
+        for rest in unsent(sent, header, payload):
+            await self.stream.send_all(rest)
 
     async def fill(self, buffer):
         filled = 0

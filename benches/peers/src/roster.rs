@@ -112,7 +112,7 @@ pub(crate) const ROWS: &[Row] = &[
         "asyncio-buffered",
         "asyncio",
         &[],
-        "BufferedProtocol: the loop receives into the frame's own buffer",
+        "BufferedProtocol: the loop receives into a reused buffer",
     ),
     python(
         "asyncio-streams",
@@ -154,7 +154,7 @@ pub(crate) const ROWS: &[Row] = &[
         "curio-readinto",
         "curio",
         &["curio"],
-        "stream.readinto a reused buffer",
+        "stream.readinto a reused buffer, sendmsg of header and payload",
     ),
     python(
         "trio-receive-some",
@@ -166,7 +166,7 @@ pub(crate) const ROWS: &[Row] = &[
         "trio-recv-into",
         "trio",
         &["trio"],
-        "trio.socket recv_into a reused buffer",
+        "trio.socket recv_into a reused buffer, sendmsg of header and payload",
     ),
     python(
         "python-blocking",
@@ -239,6 +239,15 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &[],
         skills: SERVE,
         does: "standalone Asio; async_read_some into a reused buffer, async_write of whole frames",
+    },
+    Row {
+        name: "asio-whole",
+        system: "asio",
+        language: Language::Cpp,
+        part: Part::Peer,
+        needs: &[],
+        skills: SERVE,
+        does: "as asio, with all that is left to each call, not 64 KiB",
     },
     Row {
         name: "go",

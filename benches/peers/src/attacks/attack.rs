@@ -314,10 +314,7 @@ impl Assault {
         };
         while !self.is_over() && feat.cut == 0 {
             feat.sent += 1;
-            let exchanged = stream
-                .write_all(&self.bytes)
-                .and_then(|()| stream.read_exact(&mut answer));
-            match exchanged {
+            match exchange(&mut stream, &self.bytes, &mut answer) {
                 Ok(()) => feat.answered += 1,
                 Err(_) => feat.cut = 1,
             }
@@ -358,6 +355,18 @@ impl Assault {
     }
 }
 
+/// In pieces, or the neighbour, who shares its core, would wait for one call to move the
+/// whole: a kernel without preemption (`CONFIG_PREEMPT_NONE`) takes nobody out of a call.
+fn exchange(stream: &mut TcpStream, frame: &[u8], answer: &mut [u8]) -> io::Result<()> {
+    for piece in frame.chunks(PIECE) {
+        stream.write_all(piece)?;
+    }
+    for piece in answer.chunks_mut(PIECE) {
+        stream.read_exact(piece)?;
+    }
+    Ok(())
+}
+
 fn header(len: usize) -> [u8; 4] {
     (len as u32).to_be_bytes()
 }
@@ -372,6 +381,8 @@ const FLOODERS: u32 = 4;
 /// Between two bytes of a drip.
 const DRIP: Duration = Duration::from_millis(50);
 const STEP: Duration = Duration::from_millis(10);
+/// Of a large frame, to a call.
+const PIECE: usize = 64 << 10;
 /// For a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of a peer that never reads: an Ethernet's segments, and little room for answers.

@@ -234,12 +234,12 @@ const CONTENDERS: [Contender; 4] = [
         name: "tokio-codec-loop",
         program: Program::Row,
         arguments: &[],
-        about: "`LengthDelimitedCodec` with the same maximum, `accept` again after an error",
+        about: "`LengthDelimitedCodec` with the same maximum; after an error, it accepts again at once",
     },
     Contender {
         name: "tokio-vec",
         program: Program::Row,
         arguments: &[],
-        about: "`read_exact` into a fresh `Vec` per frame, `accept().await?`",
+        about: "`read_exact` into a fresh `Vec` per frame; after an error, it accepts a second later, as axum does",
     },
 ];

@@ -50,16 +50,16 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     for _ in 0..asked {
         due += PACE;
         let early = due.saturating_duration_since(Instant::now());
-        thread::sleep(early);
-        let start = match early.is_zero() {
-            true => due,
-            false => Instant::now(),
-        };
+        if !early.is_zero() {
+            thread::sleep(early);
+            // Whom its own core lets sleep for longer has not waited for the server.
+            due = Instant::now();
+        }
         // One that was cut, or waits for ever, has no use for further frames.
         if neighbour.echo().is_err() {
             break;
         }
-        round_trips.record(start.elapsed());
+        round_trips.record(due.elapsed());
         answered += 1;
     }
     let latency = round_trips.percentiles();

@@ -7,9 +7,10 @@ use std::io;
 
 use compio::BufResult;
 use compio::buf::{IntoInner, IoBuf};
+use compio::driver::ProactorBuilder;
 use compio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use compio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use compio::runtime::Runtime;
+use compio::runtime::{Runtime, RuntimeBuilder};
 
 use super::client::{Job, Wire};
 use super::framing::{Bound, Connected, Prefix};
@@ -40,8 +41,12 @@ pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
     })
 }
 
+/// As compio's documentation has it for one thread: completions wait until the loop looks.
 fn runtime() -> Runtime {
-    Runtime::new().unwrap_or_else(|error| unavailable("no io_uring", &error))
+    let mut proactor = ProactorBuilder::new();
+    proactor.coop_taskrun(true).taskrun_flag(true);
+    let runtime = RuntimeBuilder::new().with_proactor(proactor).build();
+    runtime.unwrap_or_else(|error| unavailable("no io_uring", &error))
 }
 
 async fn complain<S: AsyncRead + AsyncWrite>(stream: S, prefix: Prefix) {

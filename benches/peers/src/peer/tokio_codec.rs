@@ -21,8 +21,8 @@ pub(super) enum Style {
     Loop,
 }
 
-/// The verb `serve`. It goes on after whatever error of `accept`, as many servers do;
-/// those with exact reads end with it, as many others do.
+/// The verb `serve`. It asks again at once after whatever error of `accept`, as many
+/// servers do; those with exact reads wait.
 pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()> {
     let bound = Bound::announce(listen)?.nonblocking()?;
     runtime()?.block_on(async {

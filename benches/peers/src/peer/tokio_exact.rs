@@ -1,7 +1,8 @@
 //! tokio on one thread: exact reads of prefix and payload, one vectored write.
 
 use std::io;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use socket2::SockRef;
@@ -45,7 +46,13 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
             Bound::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 loop {
-                    let (stream, _) = listener.accept().await?;
+                    let stream = match listener.accept().await {
+                        Ok((stream, _)) => stream,
+                        Err(error) => {
+                            wait_after(&error).await;
+                            continue;
+                        }
+                    };
                     style.tuning().apply(&SockRef::from(&stream))?;
                     tokio::spawn(complain(stream, prefix, style));
                 }
@@ -53,13 +60,31 @@ pub(super) fn serve(listen: &str, prefix: Prefix, style: Style) -> io::Result<()
             Bound::Unix(listener) => {
                 let listener = UnixListener::from_std(listener)?;
                 loop {
-                    let (stream, _) = listener.accept().await?;
+                    let stream = match listener.accept().await {
+                        Ok((stream, _)) => stream,
+                        Err(error) => {
+                            wait_after(&error).await;
+                            continue;
+                        }
+                    };
                     style.tuning().apply(&SockRef::from(&stream))?;
                     tokio::spawn(complain(stream, prefix, style));
                 }
             }
         }
     })
+}
+
+/// A listener that may be out of descriptors is asked again a second later, as
+/// `axum::serve` has it (`handle_accept_error`, axum 0.8).
+async fn wait_after(error: &io::Error) {
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
+    eprintln!("cannot accept: {error}");
+    // The runtime has no timers: the rows that are measured need none.
+    let waited = tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(1))).await;
+    waited.expect("sleeping does not panic");
 }
 
 async fn complain<S: AsyncRead + AsyncWrite + Unpin>(stream: S, prefix: Prefix, style: Style) {

@@ -69,7 +69,12 @@ pub(crate) fn prepare(
             },
             Language::C | Language::Cpp | Language::Go => {
                 native::build(&workshop, row.name).map(|built| {
-                    versions.extend(built.versions);
+                    for version in built.versions {
+                        // Several rows may be of one library.
+                        if !versions.contains(&version) {
+                            versions.push(version);
+                        }
+                    }
                     vec![built.program]
                 })
             }

@@ -28,7 +28,7 @@ struct Recipe {
     versions: fn(&Workshop) -> Result<Vec<Version>, Failure>,
 }
 
-const RECIPES: [Recipe; 3] = [
+const RECIPES: [Recipe; 4] = [
     Recipe {
         row: "libuv",
         source: "libuv.c",
@@ -52,24 +52,17 @@ const RECIPES: [Recipe; 3] = [
         row: "asio",
         source: "asio.cpp",
         compiler: "c++",
-        packages: &["g++", "libasio-dev"],
-        arguments: |source, program| {
-            let mut arguments = words("-O2 -std=c++20 -DASIO_STANDALONE -o");
-            arguments.extend([program.into(), source.into(), "-pthread".into()]);
-            arguments
-        },
-        versions: |workshop| {
-            let include = "#include <asio/version.hpp>";
-            let number = preprocessed(workshop, "c++", include, "ASIO_VERSION")?;
-            let version = match number.parse::<u32>() {
-                Ok(n) => format!("{}.{}.{}", n / 100_000, n / 100 % 1000, n % 100),
-                Err(_) => number,
-            };
-            Ok(vec![
-                Version::new("asio", &version),
-                Version::new("c++", &compiler_version(workshop, "c++")?),
-            ])
-        },
+        packages: ASIO_PACKAGES,
+        arguments: |source, program| asio_arguments("", source, program),
+        versions: asio_versions,
+    },
+    Recipe {
+        row: "asio-whole",
+        source: "asio.cpp",
+        compiler: "c++",
+        packages: ASIO_PACKAGES,
+        arguments: |source, program| asio_arguments("-DWHOLE", source, program),
+        versions: asio_versions,
     },
     Recipe {
         row: "go",
@@ -88,6 +81,33 @@ const RECIPES: [Recipe; 3] = [
         },
     },
 ];
+
+const ASIO_PACKAGES: &[&str] = &["g++", "libasio-dev"];
+
+fn asio_arguments(variant: &str, source: &Path, program: &Path) -> Vec<OsString> {
+    let mut arguments = words("-O2 -std=c++20 -DASIO_STANDALONE");
+    arguments.extend((!variant.is_empty()).then(|| variant.into()));
+    arguments.extend([
+        "-o".into(),
+        program.into(),
+        source.into(),
+        "-pthread".into(),
+    ]);
+    arguments
+}
+
+fn asio_versions(workshop: &Workshop) -> Result<Vec<Version>, Failure> {
+    let include = "#include <asio/version.hpp>";
+    let number = preprocessed(workshop, "c++", include, "ASIO_VERSION")?;
+    let version = match number.parse::<u32>() {
+        Ok(n) => format!("{}.{}.{}", n / 100_000, n / 100 % 1000, n % 100),
+        Err(_) => number,
+    };
+    Ok(vec![
+        Version::new("asio", &version),
+        Version::new("c++", &compiler_version(workshop, "c++")?),
+    ])
+}
 
 /// Compiles the row, unless that was done since its source last changed.
 pub(super) fn build(workshop: &Workshop, row: &str) -> Result<Built, Failure> {

@@ -59,7 +59,7 @@ pub(crate) struct Report {
 }
 
 /// Of a system, a library or a compiler.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) version: String,
