@@ -1,5 +1,6 @@
 //! How many instructions a server spends in user space on one round trip of a
-//! 64-byte frame, counted by callgrind: `cargo bench --bench instructions`.
+//! 64-byte frame, and on each further frame that comes with it, counted by callgrind:
+//! `cargo bench --bench instructions`.
 //!
 //! A count is nearly the same on every machine and under any load, so this one has a
 //! bar, and misses it with exit code 1. Each server is a process of its own under
@@ -26,6 +27,8 @@ use servers::Kind;
 const BAR: f64 = 1.15;
 
 const FRAME: usize = 64;
+/// How many frames arrive together, where it is not one.
+const BURST: usize = 64;
 const FEW: usize = 200;
 const MANY: usize = 2200;
 
@@ -57,12 +60,14 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut counts = Vec::new();
-    println!("instructions in user space per round trip of {FRAME} bytes:");
+    println!("instructions in user space per round trip of {FRAME} bytes, and per further frame");
+    println!("of a burst of {BURST}:");
     for kind in Kind::ALL {
-        let (few, many) = (count(kind, FEW)?, count(kind, MANY)?);
-        let each = (many - few) as f64 / (MANY - FEW) as f64;
-        println!("  {kind:<16} {each:>6.0}");
-        counts.push((kind, each));
+        let one = per_round_trip(kind, 1)?;
+        let burst = per_round_trip(kind, BURST)?;
+        let further = (burst - one) / (BURST - 1) as f64;
+        println!("  {kind:<16} {one:>6.0} {further:>6.0}");
+        counts.push((kind, one));
     }
     let of = |wanted| {
         counts
@@ -86,8 +91,13 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the server spends in all, on this many round trips.
-fn count(kind: Kind, round_trips: usize) -> Result<u64, Box<dyn Error>> {
+fn per_round_trip(kind: Kind, burst: usize) -> Result<f64, Box<dyn Error>> {
+    let (few, many) = (count(kind, FEW, burst)?, count(kind, MANY, burst)?);
+    Ok((many - few) as f64 / (MANY - FEW) as f64)
+}
+
+/// What the server spends in all, on this many round trips of so many frames each.
+fn count(kind: Kind, round_trips: usize, burst: usize) -> Result<u64, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let counts = folder.path().join("counts");
     let server = Command::new("valgrind")
@@ -101,7 +111,7 @@ fn count(kind: Kind, round_trips: usize) -> Result<u64, Box<dyn Error>> {
     let mut address = String::new();
     let out = server.0.stdout.take().expect("it is piped");
     BufReader::new(out).read_line(&mut address)?;
-    exchange(address.trim(), server.0.id(), round_trips)?;
+    exchange(address.trim(), server.0.id(), round_trips, burst)?;
     let status = server.0.wait()?;
     if !status.success() {
         return Err(format!("the server {kind} under valgrind: {status}").into());
@@ -120,19 +130,25 @@ impl Drop for Server {
     }
 }
 
-fn exchange(address: &str, server: u32, round_trips: usize) -> Result<(), Box<dyn Error>> {
+fn exchange(
+    address: &str,
+    server: u32,
+    round_trips: usize,
+    burst: usize,
+) -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(address)
         .map_err(|error| format!("no server at {address:?}: {error}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TO_ANSWER))?;
     let mut frame = (FRAME as u32).to_be_bytes().to_vec();
     frame.resize(4 + FRAME, 7);
-    let mut answer = vec![0; frame.len()];
+    let frames = frame.repeat(burst);
+    let mut answers = vec![0; frames.len()];
     for _ in 0..round_trips {
         until_asleep(server)?;
-        stream.write_all(&frame)?;
-        stream.read_exact(&mut answer)?;
-        if answer != frame {
+        stream.write_all(&frames)?;
+        stream.read_exact(&mut answers)?;
+        if answers != frames {
             return Err("a wrong answer".into());
         }
     }
