@@ -12,8 +12,7 @@ use std::str::FromStr;
 /// |---|---|---|
 /// | `u16be` | 2 | Netty, Erlang's `{packet, 2}` |
 /// | `u32be` (default) | 4 | tokio-util's `LengthDelimitedCodec`, Twisted's `Int32StringReceiver`, Erlang's `{packet, 4}`, Netty |
-/// | `u64le` | 8 | Dask's `distributed` |
-/// | `u16le`, `u32le`, `u64be` | 2, 4, 8 | |
+/// | `u16le`, `u32le`, `u64be`, `u64le` | 2, 4, 8, 8 | |
 ///
 /// # Examples
 ///
@@ -60,6 +59,7 @@ impl Prefix {
     ];
 
     /// How many bytes it takes on the wire.
+    #[inline]
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -85,14 +85,26 @@ impl Prefix {
         if len > self.max_len() {
             return None;
         }
-        let unused = MAX_PREFIX - self.size();
-        Some(match self {
-            Prefix::U16Be | Prefix::U32Be | Prefix::U64Be => (len << (8 * unused)).to_be_bytes(),
-            Prefix::U16Le | Prefix::U32Le | Prefix::U64Le => len.to_le_bytes(),
-        })
+        let mut head = [0; MAX_PREFIX];
+        self.put(len, &mut head);
+        Some(head)
+    }
+
+    /// Writes a length that it can hold to the front of `place`, which has room for it.
+    #[inline]
+    pub(crate) fn put(self, len: u64, place: &mut [u8]) {
+        match self {
+            Prefix::U16Be => place[..2].copy_from_slice(&(len as u16).to_be_bytes()),
+            Prefix::U16Le => place[..2].copy_from_slice(&(len as u16).to_le_bytes()),
+            Prefix::U32Be => place[..4].copy_from_slice(&(len as u32).to_be_bytes()),
+            Prefix::U32Le => place[..4].copy_from_slice(&(len as u32).to_le_bytes()),
+            Prefix::U64Be => place[..8].copy_from_slice(&len.to_be_bytes()),
+            Prefix::U64Le => place[..8].copy_from_slice(&len.to_le_bytes()),
+        }
     }
 
     /// The length that stands at the beginning of `bytes`, if they are enough.
+    #[inline]
     pub(crate) fn decode(self, bytes: &[u8]) -> Option<u64> {
         Some(match self {
             Prefix::U16Be => u16::from_be_bytes(*bytes.first_chunk()?).into(),

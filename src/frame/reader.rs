@@ -256,6 +256,7 @@ impl FrameReader {
     /// # Examples
     ///
     /// See [`FrameWriter`](super::FrameWriter).
+    #[inline]
     #[must_use]
     pub fn is_next_ready(&self) -> bool {
         if let Some(payload) = &self.payload {

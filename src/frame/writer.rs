@@ -260,15 +260,27 @@ impl FrameWriter {
         self.fed.is_some()
     }
 
-    /// Copies prefix and payload to the block that there is.
-    fn copy(&mut self, head: &[u8], body: Buffers<'_>) {
+    /// Gathers a frame behind those that are, if it has at most `most` bytes and there is
+    /// room for it. So do nearly all frames of a burst: this is short.
+    #[inline]
+    fn gather(&mut self, body: &Buffers<'_>, most: usize) -> bool {
         let Some(Fed { block, end, .. }) = &mut self.fed else {
-            return;
+            return false;
         };
-        for part in [head].iter().chain(body.parts()) {
-            block[*end..][..part.len()].copy_from_slice(part);
-            *end += part.len();
+        let (size, len) = (self.prefix.size(), body.len());
+        if size + len > most.min(BLOCK - *end) || self.half.ensure_sound().is_err() {
+            return false;
         }
+        let (prefix, mut place) = block[*end..].split_at_mut(size);
+        self.prefix.put(len as u64, prefix);
+        for part in body.parts() {
+            let (here, behind) = place.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            place = behind;
+        }
+        *end += size + len;
+        self.half.reactor().counters.frames_out.add(1);
+        true
     }
 
     /// Polled by who waits for the peer. Ready once that takes too long, with `moved`
@@ -335,6 +347,16 @@ pub struct WriteFrame<'a> {
 }
 
 impl WriteFrame<'_> {
+    #[inline(never)]
+    fn poll_in_time(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameError>> {
+        let polled = self.poll_send(context);
+        if polled.is_pending() {
+            let sent = self.sending.as_ref().map_or(0, Gather::written);
+            return self.writer.poll_limits(context, sent).map(Err);
+        }
+        polled
+    }
+
     fn poll_send(&mut self, context: &Context<'_>) -> Poll<Result<(), FrameError>> {
         let WriteFrame {
             writer,
@@ -346,22 +368,21 @@ impl WriteFrame<'_> {
             Some(frame) => frame,
             None => {
                 let (prefix, len) = (writer.prefix, body.len());
+                let whole = prefix.size() + len;
+                if whole <= *most_copied {
+                    writer.half.ensure_sound()?;
+                    if writer.room() < whole {
+                        ready!(writer.poll_flush(context))?;
+                    }
+                    if writer.take_block() && writer.gather(body, whole) {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 let Some(head) = prefix.encode(len as u64) else {
                     let len = len as u64;
                     return Poll::Ready(Err(FrameError::PrefixOverflow { len, prefix }));
                 };
                 writer.half.ensure_sound()?;
-                let whole = prefix.size() + len;
-                if whole <= *most_copied {
-                    if writer.room() < whole {
-                        ready!(writer.poll_flush(context))?;
-                    }
-                    if writer.take_block() {
-                        writer.copy(&head[..prefix.size()], *body);
-                        writer.half.reactor().counters.frames_out.add(1);
-                        return Poll::Ready(Ok(()));
-                    }
-                }
                 ready!(writer.poll_flush(context))?;
                 sending.insert(Gather::new(head, prefix.size(), *body))
             }
@@ -376,17 +397,18 @@ impl WriteFrame<'_> {
 impl Future for WriteFrame<'_> {
     type Output = Result<(), FrameError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.poll_send(context);
-        if polled.is_pending() {
-            let sent = self.sending.as_ref().map_or(0, Gather::written);
-            return self.writer.poll_limits(context, sent).map(Err);
+        let this = &mut *self;
+        if this.sending.is_none() && this.writer.gather(&this.body, this.most_copied) {
+            return Poll::Ready(Ok(()));
         }
-        polled
+        this.poll_in_time(context)
     }
 }
 
 impl Drop for WriteFrame<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(frame) = &self.sending {
             self.writer.half.abandon(frame);
@@ -412,3 +434,6 @@ impl fmt::Debug for FrameWriter {
 /// The longest frame, prefix included, that is copied rather than sent by a call
 /// of its own: about where the copy costs as much as the call.
 const MOST_COPIED: usize = 8 * 1024;
+
+// Every prefix can hold the length of what is copied.
+const _: () = assert!(MOST_COPIED <= u16::MAX as usize && MOST_COPIED <= BLOCK);

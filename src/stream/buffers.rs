@@ -28,7 +28,10 @@ impl<'a> Buffers<'a> {
     /// The length of all parts together, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
+        match self.0 {
+            Parts::One(part) => part.len(),
+            Parts::Many(parts) => parts.iter().map(|part| part.len()).sum(),
+        }
     }
 
     /// Whether there is not a single byte to send.

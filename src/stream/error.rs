@@ -137,6 +137,7 @@ impl Poison {
     }
 
     /// Fails if there is any.
+    #[inline]
     pub(super) fn ensure_none(&self) -> Result<(), StreamError> {
         match self.0.as_deref() {
             None => Ok(()),

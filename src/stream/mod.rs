@@ -323,6 +323,7 @@ impl WriteHalf {
     }
 
     /// Fails if an earlier write stopped half-way.
+    #[inline]
     pub(crate) fn ensure_sound(&self) -> Result<(), StreamError> {
         self.poison.ensure_none()
     }

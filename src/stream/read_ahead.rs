@@ -25,6 +25,7 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
+    #[inline]
     pub(super) fn unread(&self) -> &[u8] {
         match &self.block {
             Some(block) => &block[self.unread.clone()],
@@ -32,6 +33,7 @@ impl ReadAhead {
         }
     }
 
+    #[inline]
     pub(super) fn consume(&mut self, count: usize) {
         self.unread.start += count;
         self.release_if_empty();
@@ -72,6 +74,7 @@ impl ReadAhead {
         Poll::Ready(Ok(Some(count)))
     }
 
+    #[inline]
     pub(super) fn release_if_empty(&mut self) {
         if self.unread.is_empty() && self.block.is_some() {
             self.unread = 0..0;
@@ -133,11 +136,13 @@ impl ReadHalf {
     }
 
     /// What has been read ahead.
+    #[inline]
     pub(crate) fn ahead(&self) -> &[u8] {
         self.ahead.unread()
     }
 
     /// Takes `count` bytes off the front of what has been read ahead.
+    #[inline]
     pub(crate) fn consume_ahead(&mut self, count: usize) {
         self.ahead.consume(count);
     }

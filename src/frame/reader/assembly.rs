@@ -12,6 +12,7 @@ use crate::stream::StreamError;
 impl FrameReader {
     /// The length of the next payload, if prefix and payload have been read
     /// ahead as a whole.
+    #[inline]
     pub(super) fn whole_frame_ahead(&self) -> Option<usize> {
         // What is ahead is a prefix, unless that has been taken already: as a
         // whole, or as far as it had come, with nothing left behind it.
@@ -25,8 +26,11 @@ impl FrameReader {
     }
 
     /// Lends that payload to the caller.
+    #[inline]
     pub(super) fn lend_from_ahead(&mut self, len: usize) {
-        self.buffer = None;
+        if self.buffer.is_some() {
+            self.buffer = None;
+        }
         self.half.consume_ahead(self.lent + self.prefix.size());
         self.lent = len;
         self.reads_ahead = true;
@@ -34,6 +38,7 @@ impl FrameReader {
     }
 
     /// The frame, with a payload of `len` bytes, has been read to its end.
+    #[inline]
     fn end_frame(&mut self, len: usize) {
         self.payload = None;
         self.ended += 1;
