@@ -1,6 +1,7 @@
 //! The skeleton of a daemon: one reactor for each core, limits on what a peer may do,
 //! an orderly end at SIGTERM, and a line of what is going on at SIGUSR1.
-//! `cargo run --example daemon -- 127.0.0.1:7000`.
+//! `cargo run --example daemon -- 127.0.0.1:7000`. Besides readinto it takes env_logger,
+//! futures-util and signal-hook.
 
 use std::error::Error;
 use std::io;
@@ -24,6 +25,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // Stalls and panics of tasks, and want of descriptors.
+    let level = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(level).init();
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
     let cores = thread::available_parallelism()?.get();
     let listeners = BoundListener::bind_many(&address.parse()?, cores)?;

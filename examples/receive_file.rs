@@ -1,7 +1,10 @@
 //! Receives files: each frame's payload goes from the socket straight into a file that
 //! is mapped into memory, with no buffer in between (but for the 16 KiB that may have
 //! been read ahead with its length).
-//! `cargo run --example receive_file -- 127.0.0.1:7000 FOLDER`.
+//! `cargo run --example receive_file -- 127.0.0.1:7000 FOLDER`. A frame's length is eight
+//! bytes here, the most significant first, so bash sends a file by
+//! `(printf %016x $(stat -c %s FILE) | xxd -r -p; cat FILE) > /dev/tcp/127.0.0.1/7000`.
+//! It comes to `FOLDER/1/1-1`: the run, the connection, the number of the file in it.
 //!
 //! Room for a file is reserved once its length is known, so whoever can connect can fill
 //! the disk.

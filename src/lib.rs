@@ -100,6 +100,8 @@
 //!
 //! [`Handle::stats`] counts what a reactor has done: turns, system calls in vain,
 //! bytes and frames, memory. [`Builder::watch_stalls`] names the tasks that hold it up.
+//! That, a panic that no [`JoinHandle`] reports, and want of descriptors go to the
+//! [`log`](https://docs.rs/log) crate: install a logger to see them.
 //!
 //! # Which of it you need
 //!

@@ -37,7 +37,8 @@ use crate::stream::StreamError;
 #[non_exhaustive]
 pub enum FrameError {
     /// The peer announced a frame above the reader's maximum. Nothing of its
-    /// payload was read; the stream can only be closed, or
+    /// payload is handed over, and what had arrived of it with the prefix is gone:
+    /// the stream can only be closed, or
     /// [lingered on](crate::FrameReader::linger) for the sake of earlier answers.
     #[non_exhaustive]
     TooLarge {
