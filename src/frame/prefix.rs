@@ -62,11 +62,8 @@ impl Prefix {
     #[inline]
     #[must_use]
     pub const fn size(self) -> usize {
-        match self {
-            Prefix::U16Be | Prefix::U16Le => 2,
-            Prefix::U32Be | Prefix::U32Le => 4,
-            Prefix::U64Be | Prefix::U64Le => 8,
-        }
+        // Two of each length, in this order.
+        2 << (self as usize / 2)
     }
 
     /// The longest payload that it can announce, in bytes.

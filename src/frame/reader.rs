@@ -75,6 +75,10 @@ pub struct FrameReader {
     header_filled: usize,
     /// The frame whose prefix is complete and whose payload is not.
     payload: Option<Payload>,
+    /// The length of the next payload, if its frame has been read ahead as a whole:
+    /// [`whole_frame_ahead`](FrameReader::whole_frame_ahead), which nearly each frame of
+    /// a burst is asked for twice.
+    whole_next: Option<usize>,
     /// The payload that [`next`](FrameReader::next) has lent to the caller: so
     /// many bytes at the front of what is read ahead, unless it is in `buffer`.
     lent: usize,
@@ -115,13 +119,14 @@ impl FrameReader {
     /// The maximum bounds what a peer can make this reader allocate for
     /// [`next`](FrameReader::next).
     pub fn new(half: ReadHalf, prefix: Prefix, max: usize) -> FrameReader {
-        FrameReader {
+        let mut reader = FrameReader {
             half,
             prefix,
             max,
             header: [0; MAX_PREFIX],
             header_filled: 0,
             payload: None,
+            whole_next: None,
             lent: 0,
             buffer: None,
             reads_ahead: true,
@@ -129,7 +134,10 @@ impl FrameReader {
             ended: 0,
             time_limits: None,
             draining: None,
-        }
+        };
+        // The half may have read ahead for somebody else.
+        reader.whole_next = reader.whole_frame_ahead();
+        reader
     }
 
     /// The length of the next payload in bytes, or `None` where the stream
@@ -229,16 +237,14 @@ impl FrameReader {
     /// Nothing is lost: see [`FrameReader`].
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         self.notice_drain();
-        let len = match self.whole_frame_ahead() {
-            Some(len) => {
-                self.lend_from_ahead(len);
-                Some(len)
-            }
-            None => {
-                let guard = TicketGuard(self);
-                poll_fn(|context| guard.0.poll_in_time(context, FrameReader::poll_next)).await?
-            }
-        };
+        debug_assert_eq!(self.whole_next, self.whole_frame_ahead());
+        if let Some(len) = self.whole_next {
+            self.lend_from_ahead(len);
+            return Ok(Some(&self.half.ahead()[..len]));
+        }
+        let guard = TicketGuard(self);
+        let len = poll_fn(|context| guard.0.poll_in_time(context, FrameReader::poll_next)).await?;
+        drop(guard);
         Ok(len.map(|len| match &self.buffer {
             Some(buffer) => &buffer[..len],
             None => &self.half.ahead()[..len],
@@ -262,7 +268,8 @@ impl FrameReader {
         if let Some(payload) = &self.payload {
             return payload.place == Place::Ahead && self.half.ahead().len() >= payload.len;
         }
-        self.whole_frame_ahead().is_some()
+        debug_assert_eq!(self.whole_next, self.whole_frame_ahead());
+        self.whole_next.is_some()
     }
 
     /// How many bytes have been received and not yet been handed over, prefixes

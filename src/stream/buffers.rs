@@ -26,6 +26,7 @@ enum Parts<'a> {
 
 impl<'a> Buffers<'a> {
     /// The length of all parts together, in bytes.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         match self.0 {
@@ -40,6 +41,7 @@ impl<'a> Buffers<'a> {
         self.len() == 0
     }
 
+    #[inline]
     pub(crate) fn parts(&self) -> &[&'a [u8]] {
         match &self.0 {
             Parts::One(part) => std::slice::from_ref(part),

@@ -46,6 +46,7 @@ impl FrameReader {
         reactor.counters.frames_in.add(1);
         reactor.budget.charge_read_ahead();
         self.settle_debt(self.prefix.size() + len);
+        self.whole_next = self.whole_frame_ahead();
     }
 
     /// Ends the loan of the last payload.
@@ -132,6 +133,7 @@ impl FrameReader {
             }
         };
         self.reads_ahead = len <= BLOCK;
+        self.whole_next = None;
         self.payload = Some(Payload {
             len,
             filled: 0,
