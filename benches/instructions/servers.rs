@@ -109,20 +109,23 @@ fn hand_written() -> Result<(), Box<dyn Error>> {
     let mut events = Events::with_capacity(16);
     poll.registry()
         .register(&mut stream, Token(0), Interest::READABLE)?;
-    let mut frame = vec![0; 4 + MAX];
+    let mut frames = vec![0; 16 * 1024];
     loop {
         poll.poll(&mut events, None)?;
-        let filled = match stream.read(&mut frame) {
+        let filled = match stream.read(&mut frames) {
             Ok(0) => return Ok(()),
             Ok(filled) => filled,
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error.into()),
         };
         // It counts on whole frames, which is all that this client sends.
-        let len = u32::from_be_bytes(frame[..4].try_into()?) as usize;
-        if filled != 4 + len {
+        let mut whole = 0;
+        while let Some(prefix) = frames[..filled].get(whole..).and_then(<[u8]>::first_chunk) {
+            whole += 4 + u32::from_be_bytes(*prefix) as usize;
+        }
+        if whole != filled {
             return Err("a frame in pieces".into());
         }
-        stream.write_all(&frame[..filled])?;
+        stream.write_all(&frames[..filled])?;
     }
 }
