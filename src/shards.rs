@@ -102,6 +102,10 @@ struct Running<T> {
 }
 
 /// What the thread of one reactor has: see [`Shards::start`].
+///
+/// # Examples
+///
+/// See [`Shards`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Shard {

@@ -135,6 +135,10 @@ pub enum FrameError {
 }
 
 /// A limit to how long a peer may take; see [`FrameError::TimedOut`].
+///
+/// # Examples
+///
+/// See [`FrameReader::idle_timeout`](crate::FrameReader::idle_timeout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeLimit {

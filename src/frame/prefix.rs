@@ -59,6 +59,10 @@ impl Prefix {
     ];
 
     /// How many bytes it takes on the wire.
+    ///
+    /// # Examples
+    ///
+    /// See [`Prefix`].
     #[inline]
     #[must_use]
     pub const fn size(self) -> usize {
@@ -67,6 +71,10 @@ impl Prefix {
     }
 
     /// The longest payload that it can announce, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// See [`Prefix`].
     #[must_use]
     pub const fn max_len(self) -> u64 {
         match self {
@@ -146,6 +154,10 @@ impl FromStr for Prefix {
 }
 
 /// The text is not the name of a [`Prefix`].
+///
+/// # Examples
+///
+/// See [`Prefix`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixError {
     text: String,

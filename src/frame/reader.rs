@@ -118,6 +118,10 @@ impl FrameReader {
     ///
     /// The maximum bounds what a peer can make this reader allocate for
     /// [`next`](FrameReader::next).
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader`].
     pub fn new(half: ReadHalf, prefix: Prefix, max: usize) -> FrameReader {
         let mut reader = FrameReader {
             half,
@@ -156,6 +160,10 @@ impl FrameReader {
     /// # Cancel safety
     ///
     /// Nothing is lost: see [`FrameReader`].
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader`].
     pub async fn next_len(&mut self) -> Result<Option<usize>, FrameError> {
         let guard = TicketGuard(self);
         poll_fn(|context| guard.0.poll_in_time(context, FrameReader::poll_len)).await
@@ -235,6 +243,10 @@ impl FrameReader {
     /// # Cancel safety
     ///
     /// Nothing is lost: see [`FrameReader`].
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader`].
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         self.notice_drain();
         debug_assert_eq!(self.whole_next, self.whole_frame_ahead());
@@ -310,6 +322,10 @@ impl FrameReader {
     }
 
     /// The stream's half, for its addresses and options.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::socket`](crate::Stream::socket).
     pub fn get_ref(&self) -> &ReadHalf {
         &self.half
     }
@@ -319,6 +335,10 @@ impl FrameReader {
     /// It goes on where the last frame ended, also if more has been received. In
     /// the middle of a frame it comes back poisoned, as after any read that
     /// stopped half-way.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::split`](crate::Stream::split).
     pub fn into_inner(mut self) -> ReadHalf {
         self.take_back();
         let size = self.prefix.size();

@@ -65,6 +65,10 @@ struct Fed {
 
 impl FrameWriter {
     /// Writes frames to `half`.
+    ///
+    /// # Examples
+    ///
+    /// See [`FrameReader`](super::FrameReader).
     pub fn new(half: WriteHalf, prefix: Prefix) -> FrameWriter {
         FrameWriter {
             half,
@@ -226,6 +230,10 @@ impl FrameWriter {
     }
 
     /// The stream's half, for its addresses and options.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::socket`](crate::Stream::socket).
     pub fn get_ref(&self) -> &WriteHalf {
         &self.half
     }
@@ -235,6 +243,10 @@ impl FrameWriter {
     ///
     /// Frames that were fed and not flushed are discarded. If part of them is
     /// on the wire, the half comes back poisoned.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::split`](crate::Stream::split).
     pub fn into_inner(self) -> WriteHalf {
         let mut half = self.half;
         if let Some(fed) = self.fed {
@@ -335,6 +347,10 @@ impl FrameWriter {
 /// # Cancel safety
 ///
 /// Dropping it once a part of its frame is on the wire poisons the stream.
+///
+/// # Examples
+///
+/// See [`FrameWriter`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WriteFrame<'a> {

@@ -18,6 +18,10 @@ use super::{EVENTS, Handle, Inner, Reactor, WAKE_TOKEN, ready, remote};
 use crate::pool::{LEAST_BUDGET, Pool};
 
 /// Settings of a [`Reactor`]; made by [`Reactor::builder`].
+///
+/// # Examples
+///
+/// See [`build`](Builder::build).
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder {
@@ -41,6 +45,10 @@ impl Builder {
 
     /// How many closures [`Remote::spawn`](super::Remote::spawn) may have waiting at once, 1024 by
     /// default. The queue keeps the room that it has once needed.
+    ///
+    /// # Examples
+    ///
+    /// See [`build`](Builder::build).
     pub fn remote_capacity(mut self, closures: usize) -> Builder {
         self.remote_capacity = closures;
         self
@@ -59,6 +67,10 @@ impl Builder {
     /// the last 2 ms before one are polled as well. TCP sockets also get this
     /// time as their `SO_BUSY_POLL`, where that is permitted: it has the kernel
     /// poll the network card.
+    ///
+    /// # Examples
+    ///
+    /// See [`build`](Builder::build).
     pub fn busy_poll(mut self, most: Duration) -> Builder {
         self.busy_poll = most;
         self
@@ -81,6 +93,10 @@ impl Builder {
     /// while it waits for another needs room for both, and two ends of a connection on one
     /// reactor share its budget. A future of `next` that waits, is kept and is not polled
     /// any more holds up those behind it.
+    ///
+    /// # Examples
+    ///
+    /// See [`build`](Builder::build).
     pub fn memory_budget(mut self, bytes: usize) -> Builder {
         self.memory_budget = Some(bytes);
         self

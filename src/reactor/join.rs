@@ -82,6 +82,10 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the task has ended, one way or another.
+    ///
+    /// # Examples
+    ///
+    /// See [`abort`](JoinHandle::abort).
     #[must_use]
     pub fn is_finished(&self) -> bool {
         !matches!(self.cell.0.borrow().result, Progress::Running)
@@ -134,6 +138,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: the error of a [`JoinHandle`].
+///
+/// # Examples
+///
+/// See [`Panic`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -194,6 +202,10 @@ impl Panic {
     }
 
     /// The text of the panic, where it has one.
+    ///
+    /// # Examples
+    ///
+    /// See [`Panic`].
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message

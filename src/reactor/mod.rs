@@ -108,16 +108,28 @@ impl Reactor {
     ///
     /// Those of creating an epoll instance and an eventfd: usually that the
     /// process is out of file descriptors.
+    ///
+    /// # Examples
+    ///
+    /// See [`Reactor`].
     pub fn new() -> io::Result<Reactor> {
         Reactor::builder().build()
     }
 
     /// Settings for a reactor that is to differ from the default.
+    ///
+    /// # Examples
+    ///
+    /// See [`Builder::build`].
     pub fn builder() -> Builder {
         Builder::new()
     }
 
     /// The means to spawn tasks and to open sockets on this reactor.
+    ///
+    /// # Examples
+    ///
+    /// See [`Handle`].
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -135,6 +147,10 @@ impl Reactor {
     ///
     /// If `future` panics. (A panic in a spawned task is its
     /// [`JoinHandle`]'s affair.)
+    ///
+    /// # Examples
+    ///
+    /// See [`Reactor`].
     #[track_caller]
     pub fn block_on<F: Future>(&mut self, future: F) -> io::Result<F::Output> {
         self.block_on_as::<F, F>(Location::caller(), future)
@@ -393,6 +409,10 @@ impl fmt::Debug for Reactor {
 }
 
 /// What one [`Reactor::turn`] did.
+///
+/// # Examples
+///
+/// See [`Reactor::turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {

@@ -66,6 +66,10 @@ impl Remote {
     /// [`RemoteSpawnError::Gone`] once the reactor has been dropped.
     ///
     /// [`Builder::remote_capacity`]: super::Builder::remote_capacity
+    ///
+    /// # Examples
+    ///
+    /// See [`Remote`].
     #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> Result<(), RemoteSpawnError<M>>
     where
@@ -119,6 +123,10 @@ impl fmt::Debug for Remote {
 }
 
 /// Why [`Remote::spawn`] did not spawn, with the closure that it was given.
+///
+/// # Examples
+///
+/// See [`Remote`].
 #[non_exhaustive]
 pub enum RemoteSpawnError<M> {
     /// The reactor has not yet taken what was sent before: try again later.

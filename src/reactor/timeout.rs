@@ -52,6 +52,10 @@ impl<F: Future> Future for Timeout<F> {
 /// The time that was allowed to a future has passed; see [`Handle::timeout`].
 ///
 /// [`Handle::timeout`]: super::Handle::timeout
+///
+/// # Examples
+///
+/// See [`Handle::timeout`](super::Handle::timeout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Elapsed {

@@ -173,6 +173,10 @@ const UNNAMED: &str = "(unnamed)";
 const MAX_UNIX_PATH: usize = 107;
 
 /// Why a text is not an [`Address`].
+///
+/// # Examples
+///
+/// See [`Address`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     text: String,

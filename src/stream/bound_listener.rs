@@ -97,6 +97,10 @@ impl BoundListener {
     }
 
     /// The address that is listened on, with the real port where 0 was asked.
+    ///
+    /// # Examples
+    ///
+    /// See [`BoundListener`].
     #[must_use]
     pub fn local_address(&self) -> Address {
         self.address.clone()

@@ -26,6 +26,10 @@ enum Parts<'a> {
 
 impl<'a> Buffers<'a> {
     /// The length of all parts together, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// See [`Buffers`].
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -36,6 +40,10 @@ impl<'a> Buffers<'a> {
     }
 
     /// Whether there is not a single byte to send.
+    ///
+    /// # Examples
+    ///
+    /// See [`Buffers`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -16,6 +16,10 @@ use super::{Peer, Stream, options};
 use crate::reactor::{Direction, Handle, Registration, ScheduledIo, Sleep, Unregistered};
 
 /// A listening TCP or Unix socket.
+///
+/// # Examples
+///
+/// See [`bind`](Listener::bind).
 pub struct Listener {
     registration: Registration<Socket>,
     address: Address,
@@ -155,12 +159,20 @@ impl Listener {
     }
 
     /// The address that is listened on, with the real port where 0 was asked.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream`].
     #[must_use]
     pub fn local_address(&self) -> Address {
         self.address.clone()
     }
 
     /// The socket, for its options.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stream::socket`].
     #[must_use]
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self.registration.source())

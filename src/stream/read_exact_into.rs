@@ -114,6 +114,10 @@ impl ReadHalf {
 /// # Cancel safety
 ///
 /// Dropping it once bytes have moved poisons the half that it reads from.
+///
+/// # Examples
+///
+/// See [`Stream::read_exact_into`](super::Stream::read_exact_into).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct ReadExactInto<'a> {

@@ -109,6 +109,10 @@ fn failed(moved: usize, wanted: usize, source: io::Error) -> StreamError {
 /// # Cancel safety
 ///
 /// Dropping it once bytes have moved poisons the half that it writes to.
+///
+/// # Examples
+///
+/// See [`Stream::write_all`](super::Stream::write_all).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WriteAll<'a> {
