@@ -246,25 +246,35 @@ fn a_flush_that_stalls_can_be_called_again() {
     });
 }
 
-/// A slow reader that goes on reading is not stalled.
+/// A slow reader that goes on reading is not stalled, also while what it has read is too
+/// little for the kernel to report the socket writable.
 #[test]
 fn a_peer_that_takes_little_at_a_time_is_not_given_up() {
-    run(async |handle| {
-        let (stream, mut peer) = stream_and_peer(&handle, Transport::Unix).await;
-        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
-        let len = 16_000_000;
-        let reading = peer_thread(move || {
-            let mut left = 4 + len;
-            let mut some = vec![0; 500_000];
-            while left > 0 {
-                left -= peer.read(&mut some).unwrap();
-                thread::sleep(SHORT / 20);
+    const LIMIT: Duration = Duration::from_millis(500);
+    const ALL: usize = 16_000_000;
+    over_each_transport(async |handle, transport| {
+        // Sent by calls of its own, and gathered.
+        for len in [ALL, 8000] {
+            let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+            let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(LIMIT);
+            let reading = peer_thread(move || {
+                let mut some = vec![0; 10_000];
+                for _ in 0..100 {
+                    peer.read_exact(&mut some).unwrap();
+                    thread::sleep(LIMIT / 50);
+                }
+                while peer.read(&mut some).unwrap() > 0 {}
+            });
+            let start = Instant::now();
+            let payload = pattern(1, len);
+            for _ in 0..ALL / len {
+                frames.feed(&payload).await.unwrap();
             }
-        });
-        let start = Instant::now();
-        frames.write(&pattern(1, len)).await.unwrap();
-        assert!(start.elapsed() > SHORT, "not put to the test");
-        reading.join().await;
+            frames.flush().await.unwrap();
+            assert!(start.elapsed() > LIMIT, "not put to the test");
+            drop(frames);
+            reading.join().await;
+        }
     });
 }
 

@@ -148,7 +148,7 @@ pub enum TimeLimit {
     /// From a frame's first byte to its last:
     /// [`FrameReader::frame_timeout`](super::FrameReader::frame_timeout).
     Frame,
-    /// For the peer to take one more byte:
+    /// For the peer to take some of what it is sent:
     /// [`FrameWriter::stall_timeout`](super::FrameWriter::stall_timeout).
     Stall,
     /// For a frame to arrive, or to leave, while others wait for memory:

@@ -54,6 +54,8 @@ pub struct FrameWriter {
 struct Stall {
     after: Duration,
     watch: Watch,
+    /// The wait for which the kernel was asked once more.
+    asked: Option<u64>,
 }
 
 /// Frames that were gathered, in a block that is held until they are sent.
@@ -80,11 +82,17 @@ impl FrameWriter {
         }
     }
 
-    /// Gives up on a peer that takes not a single byte for so long while there is
-    /// something to send.
+    /// Gives up on a peer that takes nothing for so long while there is something to
+    /// send.
     ///
     /// Without it, or with `None`, a peer that sends and never reads keeps its
     /// connection, and what it is to be sent, for ever.
+    ///
+    /// That it takes something is seen by the room that this leaves in our kernel, which is
+    /// asked before the peer is given up. Room comes in pieces: on a Unix socket of 36 KiB
+    /// that the peer has read; over TCP of what its kernel accepts for it, which once that
+    /// is full is a segment or two at a time (64 KiB each on loopback). Who reads less than
+    /// a piece within the limit is given up, too.
     ///
     /// # Examples
     ///
@@ -102,8 +110,11 @@ impl FrameWriter {
     #[must_use]
     pub fn stall_timeout(mut self, after: impl Into<Option<Duration>>) -> FrameWriter {
         self.stall = after.into().map(|after| {
-            let watch = Watch::default();
-            Box::new(Stall { after, watch })
+            Box::new(Stall {
+                after,
+                watch: Watch::default(),
+                asked: None,
+            })
         });
         self
     }
@@ -310,15 +321,27 @@ impl FrameWriter {
         if let Some(stall) = &mut self.stall
             && !self.half.is_writable()
         {
-            let Stall { after, watch } = &mut **stall;
+            let Stall {
+                after,
+                watch,
+                asked,
+            } = &mut **stall;
             // Whatever is taken begins another wait.
             let mark = self.half.sent();
             if watch
                 .poll_elapsed(reactor, context, mark, *after)
                 .is_ready()
             {
+                if asked.replace(mark) != Some(mark) {
+                    // The kernel tells of room once there is a lot of it: of a third of
+                    // the buffer over TCP, of three quarters on a Unix socket.
+                    self.half.look_again();
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 // Another call is another wait.
                 *watch = Watch::default();
+                *asked = None;
                 return timed_out(TimeLimit::Stall, *after);
             }
         }

@@ -338,6 +338,11 @@ impl WriteHalf {
         self.connection.registration.is_ready(Direction::Write)
     }
 
+    /// Has the next write ask the kernel, whatever the last one said.
+    pub(crate) fn look_again(&self) {
+        self.connection.registration.look_again(Direction::Write);
+    }
+
     /// How many bytes the kernel has taken so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
