@@ -61,26 +61,36 @@ fn a_wait_begins_when_it_begins_also_in_a_block_on_of_its_own() {
     assert!(start.elapsed() > SHORT / 2, "{:?}", start.elapsed());
 }
 
-/// A frame has arrived in time; its reader has spent its turn on something else.
+/// A frame, or the rest of one, has arrived in time; its reader has spent its turn on
+/// something else.
 #[test]
 fn a_reader_that_gives_way_does_not_blame_its_peer() {
-    run(async |handle| {
-        let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
-        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX).idle_timeout(SHORT);
-        let (mut other, mut flood) = stream_and_peer(&handle, Transport::Tcp).await;
-        flood.write_all(&vec![0; TURN]).unwrap();
-        arrived_on(other.socket(), TURN).await;
-        assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
-        peer.write_all(&framed(Prefix::U32Be, b"in time")).unwrap();
-        arrived_on(frames.get_ref().socket(), 11).await;
-        thread::sleep(2 * SHORT);
-        yield_now().await;
+    for begun in [0, 6] {
+        run(async |handle| {
+            let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+            let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
+                .idle_timeout(SHORT)
+                .frame_timeout(SHORT);
+            let (mut other, mut flood) = stream_and_peer(&handle, Transport::Tcp).await;
+            flood.write_all(&vec![0; TURN]).unwrap();
+            arrived_on(other.socket(), TURN).await;
+            let frame = framed(Prefix::U32Be, b"in time");
+            let (begin, end) = frame.split_at(begun);
+            peer.write_all(begin).unwrap();
+            arrived_on(frames.get_ref().socket(), begin.len()).await;
+            assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
+            assert_eq!(frames.buffered(), begin.len());
+            peer.write_all(end).unwrap();
+            arrived_on(frames.get_ref().socket(), end.len()).await;
+            thread::sleep(2 * SHORT);
+            yield_now().await;
 
-        let mut block = vec![0; TURN];
-        other.read_exact_into(&mut block).await.unwrap();
-        assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
-        assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
-    });
+            let mut block = vec![0; TURN];
+            other.read_exact_into(&mut block).await.unwrap();
+            assert!(poll_once(&mut pin!(frames.next())).await.is_pending());
+            assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
+        });
+    }
 }
 
 /// Bytes that arrive do not renew the time of a frame, wherever they fall.

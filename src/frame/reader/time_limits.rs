@@ -1,6 +1,6 @@
 //! How long a reader waits for its peer.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::FrameReader;
@@ -58,7 +58,8 @@ impl FrameReader {
 
     /// Gives up on a frame that has not arrived, from its first byte to its last,
     /// within this time, the wait for memory under a
-    /// [budget](crate::Builder::memory_budget) included.
+    /// [budget](crate::Builder::memory_budget) included. What has arrived by then is
+    /// read before it is given up.
     ///
     /// Without it, or with `None`, a peer that drips a byte a second keeps its
     /// connection, and the memory that its frame was promised, for as long as it
@@ -138,8 +139,6 @@ impl FrameReader {
         }
         // Two waits for each frame: for it, and for the rest of it.
         let (limit, after, wait) = match moved {
-            // It is our turn, and not the peer's.
-            0 if self.half.is_readable() => return Poll::Pending,
             0 => (TimeLimit::Idle, limits.idle, 0),
             _ => (TimeLimit::Frame, limits.frame, 1),
         };
@@ -147,17 +146,20 @@ impl FrameReader {
             return Poll::Pending;
         };
         let mark = 2 * self.ended + wait;
-        let elapsed = limits.watch.poll_elapsed(reactor, context, mark, after);
-        elapsed.map(|()| {
-            if limit == TimeLimit::Idle {
-                // Another call is another wait.
-                limits.watch = Watch::default();
-            }
-            FrameError::TimedOut {
-                limit,
-                after,
-                moved,
-            }
+        ready!(limits.watch.poll_elapsed(reactor, context, mark, after));
+        if self.half.is_readable() && self.ticket.is_none() {
+            // It is our turn, and not the peer's. That can't go on for ever: each turn
+            // reads some of the frame, which has an end.
+            return Poll::Pending;
+        }
+        if limit == TimeLimit::Idle {
+            // Another call is another wait.
+            limits.watch = Watch::default();
+        }
+        Poll::Ready(FrameError::TimedOut {
+            limit,
+            after,
+            moved,
         })
     }
 }
