@@ -221,7 +221,10 @@ impl TurnLengths {
         let buckets = rest.buckets.iter_mut().zip(earlier.buckets.iter());
         buckets.for_each(|(bucket, count)| *bucket = bucket.saturating_sub(*count));
         rest.total = rest.total.saturating_sub(earlier.total);
-        rest.longest = rest.quantile(1.0);
+        rest.longest = match rest.count() {
+            0 => Duration::ZERO,
+            _ => rest.quantile(1.0),
+        };
         rest
     }
 
@@ -291,6 +294,17 @@ mod tests {
         turns.add(Duration::MAX);
         assert_eq!((turns.buckets[0], turns.buckets[BUCKETS - 1]), (1, 1));
         assert_eq!(turns.longest(), Duration::MAX);
+    }
+
+    #[test]
+    fn an_interval_without_a_turn_has_no_longest() {
+        let mut turns = TurnLengths::default();
+        turns.add(Duration::from_millis(40));
+        let none = turns.since(&turns);
+        assert_eq!(none, TurnLengths::default());
+        assert_eq!(none.quantile(0.99), Duration::ZERO);
+        assert_eq!(none.plus(&turns), turns);
+        assert_eq!(turns.plus(&none), turns);
     }
 
     #[test]
