@@ -61,6 +61,23 @@ fn a_wait_begins_when_it_begins_also_in_a_block_on_of_its_own() {
     assert!(start.elapsed() > SHORT / 2, "{:?}", start.elapsed());
 }
 
+/// Nor is the time before it in its own turn.
+#[test]
+fn a_wait_begins_when_it_begins_also_behind_a_long_computation() {
+    run(async |handle| {
+        let (stream, _peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX).idle_timeout(SHORT);
+        let waiting = handle.spawn(async move {
+            thread::sleep(2 * SHORT);
+            let start = Instant::now();
+            let error = frames.next().await.unwrap_err();
+            assert_timed_out(&error, TimeLimit::Idle, 0);
+            assert!(start.elapsed() > SHORT / 2, "{:?}", start.elapsed());
+        });
+        waiting.await.unwrap();
+    });
+}
+
 /// A frame, or the rest of one, has arrived in time; its reader has spent its turn on
 /// something else.
 #[test]

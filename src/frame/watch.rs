@@ -37,7 +37,7 @@ impl Watch {
     ) -> Poll<()> {
         if self.mark != Some(mark) {
             self.mark = Some(mark);
-            self.due = reactor.now().checked_add(after);
+            self.due = Instant::now().checked_add(after);
         }
         let Some(due) = self.due else {
             return Poll::Pending;

@@ -191,7 +191,6 @@ impl Builder {
             pool: Pool::new(self.memory_budget),
             busy_poll: self.busy_poll,
             remote,
-            turn_began: Cell::new(None),
             counters: Counters::default(),
             stall_watch: self.stall_threshold.map(StallWatch::new),
             closed: Cell::new(false),

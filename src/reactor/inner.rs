@@ -42,8 +42,6 @@ pub(crate) struct Inner {
     /// For how long the kernel is to poll the network card, zero for not.
     pub(crate) busy_poll: Duration,
     pub(super) remote: Remote,
-    /// When this turn began, once somebody has asked.
-    pub(super) turn_began: Cell<Option<Instant>>,
     pub(crate) counters: Counters,
     pub(super) stall_watch: Option<StallWatch>,
     /// The reactor has been dropped: nothing will ever be woken again.
@@ -110,24 +108,6 @@ impl Inner {
         lent.map(Ok)
     }
 
-    /// The time, as it was when somebody first asked in this turn: cheaper than
-    /// the clock where many ask, and late by no more than a turn.
-    ///
-    /// Whoever asks while no task runs, as a future that is polled by hand between two
-    /// turns, asks the clock: the last turn may be long ago.
-    pub(crate) fn now(&self) -> Instant {
-        match self.tasks.is_any_running() {
-            true => self.time_of_turn(),
-            false => Instant::now(),
-        }
-    }
-
-    fn time_of_turn(&self) -> Instant {
-        let now = self.turn_began.get().unwrap_or_else(Instant::now);
-        self.turn_began.set(Some(now));
-        now
-    }
-
     /// Whether anything but what runs now is ready to run.
     #[inline]
     pub(super) fn is_any_ready(&self) -> bool {
@@ -180,7 +160,7 @@ impl Inner {
     #[inline]
     pub(super) fn fire_timers(&self) {
         if self.timers.borrow().next_deadline().is_some() {
-            let now = self.time_of_turn();
+            let now = Instant::now();
             self.fire(|timers| timers.fire_due(now));
         }
     }

@@ -177,7 +177,6 @@ impl Reactor {
             if self.inner().root_ready.take() {
                 root.set_polled();
                 self.inner().budget.reset();
-                self.inner().turn_began.set(None);
                 let tasks = &self.inner().tasks;
                 self.inner().turn_begins();
                 let poll =
@@ -229,7 +228,6 @@ impl Reactor {
 
     fn run_turn(&mut self, timeout: Option<Duration>) -> io::Result<Turn> {
         let events = self.poll_io(timeout)?;
-        self.inner().turn_began.set(None);
         self.inner().counters.turns.add(1);
         self.inner().counters.events.add(events as u64);
         self.turns = self.turns.wrapping_add(1);
@@ -243,7 +241,6 @@ impl Reactor {
         let tasks = self.run_ready();
         // For futures that somebody polls by hand between two turns.
         self.inner().budget.reset();
-        self.inner().turn_began.set(None);
         Ok(Turn {
             events,
             tasks,

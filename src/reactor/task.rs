@@ -87,11 +87,6 @@ impl TaskTable {
         same.then_some(running.id)
     }
 
-    /// Whether a task is being polled, the future of `block_on` included.
-    pub(crate) fn is_any_running(&self) -> bool {
-        self.running.get().is_some()
-    }
-
     /// Polls what `waker` wakes, by its name in between.
     pub(crate) fn while_running<T>(
         &self,
