@@ -301,8 +301,8 @@ struct Waiters(RefCell<Places>);
 impl Waiters {
     fn wake_all(&self) {
         // A waker that is not ours may run anything, so nothing is borrowed then.
-        let wakers = self.0.borrow_mut().take_wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        let wakers = self.0.borrow_mut().take_all();
+        wakers.for_each(Waker::wake);
     }
 }
 
@@ -330,8 +330,9 @@ impl Waiter {
         }
         // Cloned and dropped while nothing is borrowed, as above.
         let waker = waker.clone();
-        let last = self.waiters.0.borrow_mut().keep(&mut self.place, waker);
-        drop(last);
+        let (place, replaced) = self.waiters.0.borrow_mut().keep(self.place, waker);
+        self.place = Some(place);
+        drop(replaced);
     }
 }
 

@@ -2,47 +2,92 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-/// Wakers by number, in the order in which those who wait began to.
+/// Who waits, by number, in the order in which they began to.
 ///
-/// Whoever is woken first gets what there is, so who comes back after that has to come
-/// behind those who got nothing.
+/// Who is woken keeps its number until it leaves: if it has to wait again, it comes
+/// before those who came later.
+///
+/// A waker may be anybody's, and run anything when it is cloned, woken or dropped. So
+/// none of that is done in here, but by the owner, outside of any borrow or lock.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    next: u64,
-    /// Of those who are to be woken; `None` for who has been, and not waited again.
-    wakers: BTreeMap<u64, Option<Waker>>,
+    last: u64,
+    /// Many leave from the middle.
+    asleep: BTreeMap<u64, Waker>,
+    /// How many have been woken, and neither left nor waited again.
+    awake: usize,
 }
 
 impl Places {
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asleep.is_empty() && self.awake == 0
+    }
+
     /// Whether who is at `place` is to be woken by `waker`.
     pub(crate) fn has(&self, place: u64, waker: &Waker) -> bool {
-        let kept = self.wakers.get(&place).and_then(Option::as_ref);
+        let kept = self.asleep.get(&place);
         kept.is_some_and(|kept| kept.will_wake(waker))
     }
 
-    /// Keeps `waker` at `place`, or at the last place if there is none yet. Returns the
-    /// one that it replaces, to be dropped outside of any borrow or lock.
+    /// Whether who is at `place` comes before all who sleep.
+    pub(crate) fn is_first(&self, place: u64) -> bool {
+        self.asleep.range(..place).next().is_none()
+    }
+
+    /// Whether who is at `place`, or comes now, may take one of so many things: it was
+    /// woken to, or nobody came before.
+    pub(crate) fn is_turn(&self, place: Option<u64>, things: usize) -> bool {
+        match place {
+            Some(place) => !self.asleep.contains_key(&place),
+            None => self.asleep.is_empty() && self.awake < things,
+        }
+    }
+
+    /// Keeps `waker` at `place`, or at the last place if there is none yet. Returns that
+    /// place, and the waker that was there.
     #[must_use]
-    pub(crate) fn keep(&mut self, place: &mut Option<u64>, waker: Waker) -> Option<Waker> {
-        let place = *place.get_or_insert_with(|| {
-            self.next += 1;
-            self.next
+    pub(crate) fn keep(&mut self, place: Option<u64>, waker: Waker) -> (u64, Option<Waker>) {
+        let number = place.unwrap_or_else(|| {
+            self.last += 1;
+            self.last
         });
-        self.wakers.insert(place, Some(waker)).flatten()
+        let replaced = self.asleep.insert(number, waker);
+        if place.is_some() && replaced.is_none() {
+            self.awake -= 1;
+        }
+        (number, replaced)
     }
 
     /// Gives up a place.
     #[must_use]
     pub(crate) fn leave(&mut self, place: u64) -> Option<Waker> {
-        self.wakers.remove(&place).flatten()
+        let left = self.asleep.remove(&place);
+        if left.is_none() {
+            self.awake -= 1;
+        }
+        left
+    }
+
+    /// Takes the waker of who has slept longest, unless as many as `most` are awake.
+    #[must_use]
+    pub(crate) fn take_first(&mut self, most: usize) -> Option<Waker> {
+        if self.awake >= most {
+            return None;
+        }
+        let (_, first) = self.asleep.pop_first()?;
+        self.awake += 1;
+        Some(first)
     }
 
     /// Takes all wakers, who waited longest first.
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        self.wakers.values_mut().filter_map(Option::take).collect()
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        self.awake += self.asleep.len();
+        mem::take(&mut self.asleep).into_values()
     }
 }
 
@@ -87,9 +132,8 @@ impl Waiting {
 
     /// Wakes all who are registered, once.
     pub(crate) fn wake(&self) {
-        // A waker may be anybody's, so it runs outside of the lock.
-        let wakers = self.lock().take_wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        let wakers = self.lock().take_all();
+        wakers.for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
@@ -101,10 +145,10 @@ impl Waiting {
 impl Place<'_> {
     /// Has `waker` woken by the next [`wake`](Waiting::wake), in place of the last one.
     pub(crate) fn register(&mut self, waker: &Waker) {
-        // Cloned and dropped outside of the lock, as above.
         let waker = waker.clone();
-        let last = self.waiting.lock().keep(&mut self.place, waker);
-        drop(last);
+        let (place, replaced) = self.waiting.lock().keep(self.place, waker);
+        self.place = Some(place);
+        drop(replaced);
     }
 }
 

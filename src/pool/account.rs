@@ -1,9 +1,10 @@
 //! A number of bytes, and the queue of those who wait for some.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+use crate::waiting::Places;
 
 /// How much of a limit is in use, and who waits, in order of arrival.
 ///
@@ -16,21 +17,19 @@ pub(super) struct Account {
     limit: Option<usize>,
     /// Wider than any single length, so that no claims overflow it.
     used: Cell<u128>,
-    /// Numbers rise: who has the lower one came first.
-    queue: RefCell<VecDeque<(u64, Waker)>>,
-    next_number: Cell<u64>,
+    queue: RefCell<Places>,
 }
 
 /// A place in the queue of an account; dropping it gives it up.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    number: u64,
+    place: u64,
     account: Rc<Account>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.account.leave(self.number);
+        self.account.leave(self.place);
     }
 }
 
@@ -40,7 +39,6 @@ impl Account {
             limit,
             used: Cell::new(0),
             queue: RefCell::default(),
-            next_number: Cell::new(0),
         })
     }
 
@@ -59,16 +57,6 @@ impl Account {
         !self.queue.borrow().is_empty()
     }
 
-    /// Takes `bytes` if they are free.
-    fn try_take(&self, bytes: usize) -> bool {
-        let used = self.used.get() + bytes as u128;
-        let fits = self.limit.is_none_or(|limit| used <= limit as u128);
-        if fits {
-            self.used.set(used);
-        }
-        fits
-    }
-
     /// Takes `bytes` if they are free and nobody has waited longer, or waits
     /// for them in the place of `ticket`.
     pub(super) fn poll_take(
@@ -77,13 +65,16 @@ impl Account {
         context: &Context<'_>,
         ticket: &mut Option<Ticket>,
     ) -> Poll<()> {
-        let first = self.queue.borrow().front().map(|&(number, _)| number);
-        let is_first = first.is_none() || first == ticket.as_ref().map(|ticket| ticket.number);
-        if is_first && self.try_take(bytes) {
-            *ticket = None;
+        if self.try_take(bytes, ticket) {
             return Poll::Ready(());
         }
-        self.wait(ticket, context.waker());
+        // A waker that is not ours may run anything when it is cloned, and give back what
+        // is waited for here.
+        let waker = context.waker().clone();
+        if self.try_take(bytes, ticket) {
+            return Poll::Ready(());
+        }
+        self.wait(ticket, waker);
         Poll::Pending
     }
 
@@ -93,61 +84,52 @@ impl Account {
         self.wake_first();
     }
 
-    fn wait(self: &Rc<Self>, ticket: &mut Option<Ticket>, waker: &Waker) {
-        // A waker that is not ours may run anything when it is cloned or
-        // dropped, so nothing is borrowed then.
-        let waker = waker.clone();
-        let mut queue = self.queue.borrow_mut();
-        let replaced = match ticket {
-            Some(ticket) => {
-                let place = queue.binary_search_by_key(&ticket.number, |&(number, _)| number);
-                let place = place.expect("a ticket is in the queue until it is dropped");
-                Some(std::mem::replace(&mut queue[place].1, waker))
-            }
-            None => {
-                let number = self.next_number.get();
-                self.next_number.set(number + 1);
-                queue.push_back((number, waker));
-                *ticket = Some(Ticket {
-                    number,
-                    account: self.clone(),
-                });
-                None
-            }
-        };
-        drop(queue);
+    /// Wakes all who wait, to see that the reactor is gone.
+    pub(super) fn wake_all(&self) {
+        // As with a clone, nothing is borrowed when a waker is woken or dropped.
+        let wakers = self.queue.borrow_mut().take_all();
+        wakers.for_each(Waker::wake);
+    }
+
+    /// Takes `bytes` if they are free and it is the turn of `ticket`, which ends then.
+    fn try_take(&self, bytes: usize, ticket: &mut Option<Ticket>) -> bool {
+        let place = ticket.as_ref().map(|ticket| ticket.place);
+        let used = self.used.get() + bytes as u128;
+        let fits = self.limit.is_none_or(|limit| used <= limit as u128);
+        let taken = fits && self.queue.borrow().is_turn(place, 1);
+        if taken {
+            self.used.set(used);
+            *ticket = None;
+        }
+        taken
+    }
+
+    fn wait(self: &Rc<Self>, ticket: &mut Option<Ticket>, waker: Waker) {
+        let place = ticket.as_ref().map(|ticket| ticket.place);
+        let (place, replaced) = self.queue.borrow_mut().keep(place, waker);
+        ticket.get_or_insert_with(|| Ticket {
+            place,
+            account: self.clone(),
+        });
         drop(replaced);
     }
 
-    fn leave(&self, number: u64) {
+    fn leave(&self, place: u64) {
         let mut queue = self.queue.borrow_mut();
-        let place = queue.binary_search_by_key(&number, |&(number, _)| number);
-        let left = place.ok().and_then(|place| queue.remove(place));
+        let was_first = queue.is_first(place);
+        let left = queue.leave(place);
         drop(queue);
         drop(left);
-        if place == Ok(0) {
+        if was_first {
             self.wake_first();
         }
     }
 
-    /// Wakes all who wait, to see that the reactor is gone.
-    pub(super) fn wake_all(&self) {
-        for waker in self.waiting(usize::MAX) {
-            waker.wake();
-        }
-    }
-
+    /// Wakes who comes first, unless it has been: it takes what has come meanwhile, too.
     fn wake_first(&self) {
-        for waker in self.waiting(1) {
-            waker.wake();
+        let first = self.queue.borrow_mut().take_first(1);
+        if let Some(first) = first {
+            first.wake();
         }
-    }
-
-    /// The wakers of the first so many. Woken after this, so that those which come
-    /// back find nothing borrowed.
-    fn waiting(&self, most: usize) -> Vec<Waker> {
-        let queue = self.queue.borrow();
-        let first = queue.iter().take(most);
-        first.map(|(_, waker)| waker.clone()).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Deadlines: an indexed binary heap, and the futures that wait on it.
 //!
 //! A deadline that is armed and cancelled for every frame must not allocate,
-//! which rules out a `BTreeMap` (an almost empty tree frees its last node and
-//! allocates it again). The heap holds `(deadline, slot)` pairs; a slot knows
+//! which rules out a `BTreeMap` (one that holds a hundred takes a new node for every
+//! seventh that passes through it). The heap holds `(deadline, slot)` pairs; a slot knows
 //! its place in the heap, so that cancelling costs `O(log n)` and leaves
 //! nothing behind.
 
