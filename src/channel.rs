@@ -46,6 +46,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::reactor::Elapsed;
+use crate::wait_queue::WaitQueue;
 use crate::waiting::Waiting;
 
 /// A queue of at most `capacity` values, at least one, from any number of threads to
@@ -78,13 +79,13 @@ pub fn to_task<T: Send>(capacity: usize) -> (ThreadSender<T>, TaskReceiver<T>) {
 #[must_use]
 pub fn from_task<T: Send>(capacity: usize) -> (TaskSender<T>, ThreadReceiver<T>) {
     let (sender, receiver) = bounded(capacity.max(1));
-    let waiting = Arc::new(Waiting::default());
+    let waiting = Arc::new(WaitQueue::default());
     let sender = TaskSender {
         queue: sender,
         waiting: waiting.clone(),
     };
     let receiver = ThreadReceiver {
-        queue: Some(receiver),
+        queue: Some(Arc::new(receiver)),
         senders: waiting,
     };
     (sender, receiver)
@@ -205,11 +206,12 @@ impl<T> Drop for TaskReceiver<T> {
 #[derive(Debug)]
 pub struct TaskSender<T> {
     queue: Sender<T>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitQueue>,
 }
 
 impl<T> TaskSender<T> {
-    /// Sends `value`, once there is room.
+    /// Sends `value`, once there is room and those who have waited longer have sent
+    /// theirs.
     ///
     /// # Errors
     ///
@@ -218,7 +220,7 @@ impl<T> TaskSender<T> {
     /// # Cancel safety
     ///
     /// A future that is dropped before it resolves has sent nothing, and drops the
-    /// value.
+    /// value. One that waits, is kept and is not polled any more holds up those behind it.
     ///
     /// # Examples
     ///
@@ -235,10 +237,12 @@ impl<T> TaskSender<T> {
                 sent => Some(sent),
             }
         };
-        self.waiting.until(attempt).await
+        let room = || room(self.queue.capacity(), self.queue.len());
+        self.waiting.take(room, attempt).await
     }
 
-    /// Sends `value` if there is room, without waiting.
+    /// Sends `value` if there is room, without waiting, and without regard to those who
+    /// wait.
     ///
     /// # Errors
     ///
@@ -266,8 +270,8 @@ impl<T> Clone for TaskSender<T> {
 #[derive(Debug)]
 pub struct ThreadReceiver<T> {
     /// `None` only while it is dropped.
-    queue: Option<Receiver<T>>,
-    senders: Arc<Waiting>,
+    queue: Option<Arc<Receiver<T>>>,
+    senders: Arc<WaitQueue>,
 }
 
 impl<T> ThreadReceiver<T> {
@@ -280,7 +284,7 @@ impl<T> ThreadReceiver<T> {
     #[must_use]
     pub fn recv(&self) -> Option<T> {
         let value = self.queue().recv().ok();
-        self.senders.wake();
+        self.wake_senders();
         value
     }
 
@@ -309,8 +313,13 @@ impl<T> ThreadReceiver<T> {
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => Err(Elapsed { after: within }),
         };
-        self.senders.wake();
+        self.wake_senders();
         received
+    }
+
+    fn wake_senders(&self) {
+        let queue = self.queue();
+        self.senders.wake(|| room(queue.capacity(), queue.len()));
     }
 
     fn queue(&self) -> &Receiver<T> {
@@ -337,10 +346,18 @@ impl<T> Clone for ThreadReceiver<T> {
 
 impl<T> Drop for ThreadReceiver<T> {
     fn drop(&mut self) {
-        // First the queue, so that who is woken sees that it has ended.
-        self.queue = None;
-        self.senders.wake();
+        // The last of all clones is given what they share.
+        if let Some(queue) = self.queue.take().and_then(Arc::into_inner) {
+            // First the queue, so that who is woken sees that it has ended.
+            drop(queue);
+            self.senders.close();
+        }
     }
+}
+
+/// How many values fit into a queue that holds `len`.
+fn room(capacity: Option<usize>, len: usize) -> usize {
+    capacity.map_or(usize::MAX, |capacity| capacity - len)
 }
 
 /// A value that could not be sent.

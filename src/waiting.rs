@@ -41,7 +41,7 @@ impl Places {
 
     /// Whether who is at `place`, or comes now, may take one of so many things: it was
     /// woken to, or nobody came before.
-    pub(crate) fn is_turn(&self, place: Option<u64>, things: usize) -> bool {
+    pub(crate) fn may_take(&self, place: Option<u64>, things: usize) -> bool {
         match place {
             Some(place) => !self.asleep.contains_key(&place),
             None => self.asleep.is_empty() && self.awake < things,

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use readinto::channel::from_task;
 use readinto::{Handle, Lease, Reactor};
 use support::turns::complete;
 
@@ -53,6 +54,39 @@ fn memory_that_comes_back_as_a_waker_is_cloned_is_not_missed() {
     run_at(&[Call::Clone], move || drop(held));
     assert!(poll_by(&foreign_waker(), &mut waiting).is_ready());
     assert!(has_run());
+}
+
+#[test]
+fn room_in_a_channel_that_comes_as_a_waker_is_cloned_is_not_missed() {
+    let (sender, receiver) = from_task(1);
+    sender.try_send(0).unwrap();
+    let mut sending = Box::pin(sender.send(1));
+    run_at(&[Call::Clone], move || {
+        assert_eq!(receiver.recv(), Some(0));
+        // Kept until then: the channel ends with it.
+        run_at(&[Call::Wake], move || drop(receiver));
+    });
+    let polled = poll_by(&foreign_waker(), &mut sending);
+    assert!(polled.is_ready() || has_run(), "nobody told it");
+}
+
+#[test]
+fn who_waits_for_room_in_a_channel_may_drop_another_that_waits() {
+    let (sender, receiver) = from_task(1);
+    sender.try_send(0).unwrap();
+    let [mut first, mut second, mut third] = [1, 2, 3].map(|value| {
+        let sender = sender.clone();
+        Box::pin(async move { sender.send(value).await })
+    });
+    assert!(poll_by(&foreign_waker(), &mut first).is_pending());
+    assert!(poll_by(Waker::noop(), &mut second).is_pending());
+    assert!(poll_by(&foreign_waker(), &mut third).is_pending());
+    run_at(&[Call::Wake], move || drop(first));
+    // The one that is woken drops itself, which wakes the second.
+    assert_eq!(receiver.recv(), Some(0));
+    assert!(has_run());
+    assert!(poll_by(Waker::noop(), &mut third).is_pending());
+    assert_eq!(poll_by(Waker::noop(), &mut second), Poll::Ready(Ok(())));
 }
 
 /// What can be lent of the budget.

@@ -96,7 +96,7 @@ impl Account {
         let place = ticket.as_ref().map(|ticket| ticket.place);
         let used = self.used.get() + bytes as u128;
         let fits = self.limit.is_none_or(|limit| used <= limit as u128);
-        let taken = fits && self.queue.borrow().is_turn(place, 1);
+        let taken = fits && self.queue.borrow().may_take(place, 1);
         if taken {
             self.used.set(used);
             *ticket = None;
