@@ -52,6 +52,10 @@ use crate::waiting::Waiting;
 /// A queue of at most `capacity` values, at least one, from any number of threads to
 /// one task, with room for all of them from the beginning.
 ///
+/// # Panics
+///
+/// If that room is larger than any memory can be, as for a capacity of `usize::MAX`.
+///
 /// # Examples
 ///
 /// See the [module](self).
@@ -72,6 +76,10 @@ pub fn to_task<T: Send>(capacity: usize) -> (ThreadSender<T>, TaskReceiver<T>) {
 
 /// A queue of at most `capacity` values, at least one, from any number of tasks to any
 /// number of threads, with room for all of them from the beginning.
+///
+/// # Panics
+///
+/// If that room is larger than any memory can be, as for a capacity of `usize::MAX`.
 ///
 /// # Examples
 ///

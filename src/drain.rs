@@ -205,6 +205,10 @@ impl Drain {
     /// Waits until fewer than `count` are active: room for one more, say, where
     /// no more than `count` are served at once.
     ///
+    /// It sets nothing aside: several that wait may all go on when one has left. Whoever
+    /// [enters](Drain::enter) before it awaits anything else is one of at most `count`. So
+    /// where several accept, each waits again after `accept`.
+    ///
     /// # Cancel safety
     ///
     /// It can be dropped and asked again.

@@ -4,6 +4,7 @@
 mod support;
 
 use std::iter;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -235,7 +236,8 @@ fn what_nobody_has_received_goes_with_the_receiver() {
     assert!(sender.send(value).is_err());
 }
 
-/// A capacity of none has room for one, or nothing could ever be sent.
+/// A capacity of none has room for one, or nothing could ever be sent; one that no memory
+/// can hold is the caller's mistake.
 #[test]
 fn the_capacity_is_the_bound() {
     for (capacity, room) in [(0, 1), (1, 1), (5, 5)] {
@@ -246,4 +248,6 @@ fn the_capacity_is_the_bound() {
         let sent = (0..).take_while(|&n| sender.try_send(n).is_ok()).count();
         assert_eq!(sent, room);
     }
+    assert!(catch_unwind(|| to_task::<u8>(usize::MAX)).is_err());
+    assert!(catch_unwind(|| from_task::<u8>(usize::MAX)).is_err());
 }

@@ -14,7 +14,7 @@ use readinto::{Drain, FrameReader, FrameWriter, Prefix, Reactor, Stream};
 use support::turns::{complete, settle, turn_now};
 use support::{
     DEADLINE, Transport, arrived_on, assert_same, framed, over_each_transport, pattern,
-    peer_thread, poll_once, reset, run, skipped, stream_and_peer, unread,
+    peer_thread, poll_once, reset, run, skipped, stream_and_peer, unread, yield_now,
 };
 
 const MAX: usize = 1 << 20;
@@ -274,6 +274,33 @@ fn who_waits_for_room_gets_it_when_one_leaves() {
     assert!(room.is_finished());
     drop(guards);
     assert_eq!(turn_now(&mut reactor).tasks, 0);
+}
+
+/// As where each of several listeners waits for room before it accepts, and once more.
+#[test]
+fn of_several_who_enter_as_soon_as_there_is_room_one_gets_it() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let drain = Drain::new();
+    let guard = drain.enter();
+    let entered = Rc::new(Cell::new(0));
+    for _ in 0..3 {
+        let (drain, entered) = (drain.clone(), entered.clone());
+        drop(handle.spawn(async move {
+            drain.fewer_than(1).await;
+            let guard = drain.enter();
+            assert_eq!(drain.active(), 1);
+            entered.set(entered.get() + 1);
+            yield_now().await;
+            drop(guard);
+        }));
+    }
+    settle(&mut reactor);
+    drop(guard);
+    turn_now(&mut reactor);
+    assert_eq!(entered.get(), 1);
+    settle(&mut reactor);
+    assert_eq!(entered.get(), 3);
 }
 
 /// Nothing that the peer still sends keeps the last answer from it.

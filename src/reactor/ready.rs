@@ -31,8 +31,8 @@ impl TaskId {
 /// The slot of what is in no table.
 pub(super) const NO_SLOT: usize = usize::MAX;
 
-/// How many names the queue holds before it allocates. A poll of the kernel
-/// returns fewer events than this (see `EVENTS` in `reactor/mod.rs`).
+/// How many names the queue holds before it allocates. Tasks that wait for a socket by
+/// their own waker are woken without it (see `task.rs`), however many are ready at once.
 const QUEUE_CAPACITY: usize = 2048;
 
 /// The end of the ready queue that wakers hold; any thread may push.
