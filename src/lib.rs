@@ -63,7 +63,8 @@
 //! # Memory
 //!
 //! Nothing is allocated per frame once the reactor is warm, that is, as long as
-//! frames like it keep coming (what has not been used for seconds is freed).
+//! frames like it keep coming (what has not been used for seconds is freed), and unless it
+//! has to wait for memory together with a dozen others.
 //! Writes borrow the caller's slices until the kernel has taken them. A
 //! [`FrameReader`] has a required maximum; its memory is lent by the reactor, and
 //! grows only as bytes arrive, whatever length the peer announces. A connection

@@ -174,6 +174,41 @@ fn a_peer_that_never_pauses_does_not_put_off_the_end() {
     });
 }
 
+/// What it had read ahead by the end of the first is there for the second.
+#[test]
+fn a_reader_that_has_drained_may_follow_another_drain() {
+    over_each_transport(async |handle, transport| {
+        let (stream, mut peer) = stream_and_peer(&handle, transport).await;
+        let drain = Drain::new();
+        let mut frames = reader(stream, &drain);
+        let frame = framed(Prefix::U32Be, &pattern(1, 100));
+        // More than is taken once the drain has begun.
+        let in_kernel = frames.get_ref().socket().recv_buffer_size().unwrap();
+        let sent = 2 * (in_kernel + 2 * most_that_can_be_sent()) / frame.len();
+        let sending = {
+            let frames = frame.repeat(sent);
+            peer_thread(move || peer.write_all(&frames).unwrap())
+        };
+        assert_same(frames.next().await.unwrap().unwrap(), &frame[4..]);
+        drain.begin();
+        let mut taken = 1;
+        while frames.next().await.unwrap().is_some() {
+            taken += 1;
+        }
+        assert!(frames.is_drained() && taken < sent);
+
+        let mut frames = frames.drain(&Drain::new());
+        let is_there = frames.buffered() >= frame.len();
+        assert_eq!(frames.is_next_ready(), is_there);
+        while let Some(payload) = frames.next().await.unwrap() {
+            assert_same(payload, &frame[4..]);
+            taken += 1;
+        }
+        assert_eq!(taken, sent);
+        sending.join().await;
+    });
+}
+
 /// The most that a program may ask for as `SO_SNDBUF`; the kernel doubles it.
 fn most_that_can_be_sent() -> usize {
     let limit = fs::read_to_string("/proc/sys/net/core/wmem_max").unwrap();

@@ -11,11 +11,12 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, TimeLimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream, TimeLimit};
 use support::turns::{drive, settle, turn_now};
 use support::{
-    Transport, arrived_on, framed, over_each_transport, pattern, peer_thread, poll_once, run,
-    stream_and_peer, yield_now,
+    Transport, arrived_on, connect_blocking, framed, listen, over_each_transport, pattern,
+    peer_thread, poll_once, run, skipped, stream_and_peer, yield_now,
 };
 
 const MAX: usize = 64_000_000;
@@ -108,6 +109,39 @@ fn a_reader_that_gives_way_does_not_blame_its_peer() {
             assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
         });
     }
+}
+
+/// A poll of the kernel tells of so many sockets; the others' bytes have come in time, too.
+#[test]
+fn a_peer_is_not_blamed_for_an_event_that_is_yet_to_come() {
+    const PEERS: usize = 1100;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if most < 3 * PEERS as u64 {
+        return skipped("too few files may be open here (ulimit -Hn)");
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    run(async |handle| {
+        let (listener, _folder) = listen(&handle, Transport::Unix);
+        let (mut streams, mut peers) = (Vec::new(), Vec::new());
+        for _ in 0..PEERS {
+            peers.push(connect_blocking(&listener.local_address()));
+            streams.push(listener.accept().await.unwrap());
+        }
+        let read = |stream: Stream| {
+            let frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
+            let mut frames = frames.idle_timeout(SHORT);
+            handle.spawn(async move { frames.next().await.map(|frame| frame.is_some()) })
+        };
+        let reading: Vec<_> = streams.into_iter().map(read).collect();
+        yield_now().await;
+        for peer in &mut peers {
+            peer.write_all(&framed(Prefix::U32Be, b"in time")).unwrap();
+        }
+        thread::sleep(2 * SHORT);
+        for frame in reading {
+            assert!(frame.await.unwrap().unwrap());
+        }
+    });
 }
 
 /// Bytes that arrive do not renew the time of a frame, wherever they fall.
@@ -348,6 +382,36 @@ fn a_frame_that_holds_memory_while_others_wait_is_given_up() {
         assert!(moved > 0);
         slow.shutdown(Shutdown::Both).unwrap();
     }
+}
+
+/// Its peer has sent all of it, and the loop was held.
+#[test]
+fn a_frame_that_has_arrived_is_not_given_up_for_those_who_wait() {
+    const BUDGET: usize = 2 << 20;
+    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
+    let handle = reactor.handle();
+    // No two of them at once, and more than one turn reads.
+    let frame = framed(Prefix::U32Be, &pattern(1, BUDGET / 8 * 5));
+    let (begin, rest) = frame.split_at(100_000);
+    let read = |reactor: &mut Reactor| {
+        let (stream, mut peer) = drive(reactor, stream_and_peer(&handle, Transport::Tcp));
+        peer.write_all(begin).unwrap();
+        drive(reactor, arrived_on(stream.socket(), begin.len()));
+        let frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
+        let mut frames = frames.shortage_timeout(SHORT);
+        let reading =
+            handle.spawn(async move { frames.next().await.map(|it| it.map(<[u8]>::len)) });
+        settle(reactor);
+        (reading, peer)
+    };
+    let (first, mut peer) = read(&mut reactor);
+    let (second, mut next) = read(&mut reactor);
+    peer.write_all(rest).unwrap();
+    thread::sleep(2 * SHORT);
+    let len = Some(frame.len() - 4);
+    assert_eq!(drive(&mut reactor, first).unwrap().unwrap(), len);
+    next.write_all(rest).unwrap();
+    assert_eq!(drive(&mut reactor, second).unwrap().unwrap(), len);
 }
 
 /// Each answer waits for its peer, and not for long; all of them together do. They are

@@ -44,6 +44,12 @@ pub enum Prefix {
     U64Le,
 }
 
+const _: () = {
+    assert!(Prefix::U16Be.size() == 2 && Prefix::U16Le.size() == 2);
+    assert!(Prefix::U32Be.size() == 4 && Prefix::U32Le.size() == 4);
+    assert!(Prefix::U64Be.size() == MAX_PREFIX && Prefix::U64Le.size() == MAX_PREFIX);
+};
+
 /// The longest prefix, in bytes.
 pub(crate) const MAX_PREFIX: usize = 8;
 
@@ -66,7 +72,7 @@ impl Prefix {
     #[inline]
     #[must_use]
     pub const fn size(self) -> usize {
-        // Two of each length, in this order.
+        // Of each length there are two, and the short ones come first.
         2 << (self as usize / 2)
     }
 

@@ -317,10 +317,11 @@ impl FrameWriter {
                 moved,
             })
         };
-        // While the kernel has room, it is our turn, and not the peer's.
-        if let Some(stall) = &mut self.stall
-            && !self.half.is_writable()
-        {
+        if self.half.is_writable() {
+            // The kernel has room: it is our turn, and not the peer's.
+            return Poll::Pending;
+        }
+        if let Some(stall) = &mut self.stall {
             let Stall {
                 after,
                 watch,

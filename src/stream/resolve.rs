@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 
 use super::address::Address;
-use crate::wait_queue::WaitQueue;
+use crate::waiting::Waiting;
 
 /// All socket addresses of `host`, at least one, in the resolver's order.
 ///
@@ -86,7 +86,7 @@ static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(MOST_LOOKUPS))
 struct Lookups {
     most: usize,
     running: AtomicUsize,
-    waiting: WaitQueue,
+    waiting: Waiting,
 }
 
 /// Leave to look a name up; it ends when it is dropped.
@@ -97,20 +97,13 @@ impl Lookups {
         Lookups {
             most,
             running: AtomicUsize::new(0),
-            waiting: WaitQueue::default(),
+            waiting: Waiting::default(),
         }
     }
 
     /// Waits until there are fewer than may be.
     async fn permit(&'static self) -> Permit {
-        self.waiting
-            .take(|| self.free(), || self.try_permit())
-            .await
-    }
-
-    /// How many more may be under way.
-    fn free(&self) -> usize {
-        self.most - self.running.load(Ordering::Acquire)
+        self.waiting.until(|| self.try_permit()).await
     }
 
     fn try_permit(&'static self) -> Option<Permit> {
@@ -124,7 +117,7 @@ impl Lookups {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::AcqRel);
-        self.0.waiting.wake(|| self.0.free());
+        self.0.waiting.wake();
     }
 }
 
@@ -151,28 +144,19 @@ mod tests {
     fn a_lookup_too_many_waits_until_another_ends() {
         static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(2));
         let (first, _second) = (LOOKUPS.try_permit().unwrap(), LOOKUPS.try_permit().unwrap());
-        let woken = [(); 2].map(|()| Arc::<Woken>::default());
-        let wakers = woken.each_ref().map(|woken| woken.clone().into());
-        let [mut of_third, mut of_fourth] = wakers.each_ref().map(Context::from_waker);
-        let count = |woken: &Arc<Woken>| woken.0.load(Ordering::Relaxed);
-        let wake_ups = || woken.each_ref().map(count);
+        let woken = Arc::<Woken>::default();
+        let waker = woken.clone().into();
+        let mut context = Context::from_waker(&waker);
         let mut third = pin!(LOOKUPS.permit());
-        let mut fourth = pin!(LOOKUPS.permit());
-        assert!(third.as_mut().poll(&mut of_third).is_pending());
-        assert!(fourth.as_mut().poll(&mut of_fourth).is_pending());
-        assert_eq!(wake_ups(), [0, 0]);
+        assert!(third.as_mut().poll(&mut context).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         drop(first);
-        assert_eq!(wake_ups(), [1, 0]);
-        let Poll::Ready(third) = third.as_mut().poll(&mut of_third) else {
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        let Poll::Ready(third) = third.as_mut().poll(&mut context) else {
             panic!("there is room for it");
         };
         assert!(LOOKUPS.try_permit().is_none());
         drop(third);
-        assert_eq!(wake_ups(), [1, 1]);
-        let Poll::Ready(fourth) = fourth.as_mut().poll(&mut of_fourth) else {
-            panic!("there is room for it");
-        };
-        drop(fourth);
         assert!(LOOKUPS.try_permit().is_some());
     }
 }

@@ -44,6 +44,8 @@ impl FrameReader {
             owed: None,
             over: false,
         }));
+        // The end of another drain may have hidden it.
+        self.whole_next = self.whole_frame_ahead();
         self
     }
 

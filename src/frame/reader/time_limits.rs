@@ -13,6 +13,8 @@ pub(super) struct TimeLimits {
     idle: Option<Duration>,
     frame: Option<Duration>,
     watch: Watch,
+    /// The wait for which the kernel was asked once more.
+    asked: Option<u64>,
     shortage: Option<ShortageTimeout>,
 }
 
@@ -78,6 +80,8 @@ impl FrameReader {
     /// Gives up on a frame that holds memory for so long while others wait for
     /// some, under a [budget](crate::Builder::memory_budget), and has not arrived.
     ///
+    /// What has arrived by then is read first.
+    ///
     /// Without it, or with `None`, a few peers that send half of a long frame can
     /// keep all the others waiting for as long as the
     /// [frame timeout](FrameReader::frame_timeout) allows. The time is counted
@@ -121,12 +125,16 @@ impl FrameReader {
 
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<FrameError> {
         let moved = self.buffered();
+        // That can't be so for ever: each turn reads some of the frame, which has an end. (If
+        // the task has other futures that spend its budget, they have to end as well.)
+        let is_our_turn = self.half.is_readable() && self.ticket.is_none();
         let Some(limits) = &mut self.time_limits else {
             return Poll::Pending;
         };
         let reactor = self.half.reactor();
         if let Some(shortage) = &mut limits.shortage
             && self.buffer.is_some()
+            && !is_our_turn
             && shortage
                 .poll_elapsed(reactor, context, self.ended)
                 .is_ready()
@@ -147,14 +155,19 @@ impl FrameReader {
         };
         let mark = 2 * self.ended + wait;
         ready!(limits.watch.poll_elapsed(reactor, context, mark, after));
-        if self.half.is_readable() && self.ticket.is_none() {
-            // It is our turn, and not the peer's. That can't go on for ever: each turn
-            // reads some of the frame, which has an end.
+        if is_our_turn {
+            return Poll::Pending;
+        }
+        if self.ticket.is_none() && limits.asked.replace(mark) != Some(mark) {
+            // A poll of the kernel tells of so many sockets, and this may be another.
+            self.half.look_again();
+            context.waker().wake_by_ref();
             return Poll::Pending;
         }
         if limit == TimeLimit::Idle {
             // Another call is another wait.
             limits.watch = Watch::default();
+            limits.asked = None;
         }
         Poll::Ready(FrameError::TimedOut {
             limit,
