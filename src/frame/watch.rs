@@ -7,6 +7,7 @@
 //! once per frame.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,8 @@ pub(super) struct Watch {
     due: Option<Instant>,
     /// It rings when that is due, or before.
     alarm: Option<Sleep>,
+    /// Whether the kernel was asked once more since then.
+    has_looked_again: bool,
 }
 
 impl Watch {
@@ -37,6 +40,7 @@ impl Watch {
     ) -> Poll<()> {
         if self.mark != Some(mark) {
             self.mark = Some(mark);
+            self.has_looked_again = false;
             self.due = Instant::now().checked_add(after);
         }
         let Some(due) = self.due else {
@@ -57,6 +61,12 @@ impl Watch {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether a wait that has lasted too long is to ask the kernel before it gives up:
+    /// once, for what it has not been told of.
+    pub(super) fn looks_again(&mut self) -> bool {
+        !mem::replace(&mut self.has_looked_again, true)
     }
 }
 

@@ -54,8 +54,6 @@ pub struct FrameWriter {
 struct Stall {
     after: Duration,
     watch: Watch,
-    /// The wait for which the kernel was asked once more.
-    asked: Option<u64>,
 }
 
 /// Frames that were gathered, in a block that is held until they are sent.
@@ -113,7 +111,6 @@ impl FrameWriter {
             Box::new(Stall {
                 after,
                 watch: Watch::default(),
-                asked: None,
             })
         });
         self
@@ -322,18 +319,14 @@ impl FrameWriter {
             return Poll::Pending;
         }
         if let Some(stall) = &mut self.stall {
-            let Stall {
-                after,
-                watch,
-                asked,
-            } = &mut **stall;
+            let Stall { after, watch } = &mut **stall;
             // Whatever is taken begins another wait.
             let mark = self.half.sent();
             if watch
                 .poll_elapsed(reactor, context, mark, *after)
                 .is_ready()
             {
-                if asked.replace(mark) != Some(mark) {
+                if watch.looks_again() {
                     // The kernel tells of room once there is a lot of it: of a third of
                     // the buffer over TCP, of three quarters on a Unix socket.
                     self.half.look_again();
@@ -342,7 +335,6 @@ impl FrameWriter {
                 }
                 // Another call is another wait.
                 *watch = Watch::default();
-                *asked = None;
                 return timed_out(TimeLimit::Stall, *after);
             }
         }

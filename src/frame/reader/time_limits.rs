@@ -13,8 +13,6 @@ pub(super) struct TimeLimits {
     idle: Option<Duration>,
     frame: Option<Duration>,
     watch: Watch,
-    /// The wait for which the kernel was asked once more.
-    asked: Option<u64>,
     shortage: Option<ShortageTimeout>,
 }
 
@@ -158,7 +156,7 @@ impl FrameReader {
         if is_our_turn {
             return Poll::Pending;
         }
-        if self.ticket.is_none() && limits.asked.replace(mark) != Some(mark) {
+        if self.ticket.is_none() && limits.watch.looks_again() {
             // A poll of the kernel tells of so many sockets, and this may be another.
             self.half.look_again();
             context.waker().wake_by_ref();
@@ -167,7 +165,6 @@ impl FrameReader {
         if limit == TimeLimit::Idle {
             // Another call is another wait.
             limits.watch = Watch::default();
-            limits.asked = None;
         }
         Poll::Ready(FrameError::TimedOut {
             limit,
