@@ -1,18 +1,17 @@
-//! A peer that is silent, slow or deaf is given up, by the limit that was set and
-//! by no other; and nothing is lost that can be kept.
+//! A peer that is silent, or slow with a frame, is given up by the limit that was set and by
+//! no other; and nothing is lost that can be kept.
 
 mod support;
 
 use std::cell::Cell;
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::io::Write;
 use std::pin::pin;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use readinto::{FrameError, FrameReader, FrameWriter, Handle, Prefix, Reactor, Stream, TimeLimit};
+use readinto::{FrameError, FrameReader, Handle, Prefix, Reactor, Stream, TimeLimit};
 use support::turns::{drive, settle, turn_now};
 use support::{
     Transport, arrived_on, connect_blocking, framed, listen, over_each_transport, pattern,
@@ -258,231 +257,6 @@ fn frames_in_time_are_never_given_up() {
     });
 }
 
-#[test]
-fn a_peer_that_takes_nothing_is_given_up_and_the_stream_is_poisoned() {
-    over_each_transport(async |handle, transport| {
-        let (stream, peer) = stream_and_peer(&handle, transport).await;
-        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
-        let error = frames.write(&pattern(1, MAX)).await.unwrap_err();
-        let FrameError::TimedOut { limit, moved, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!(limit, TimeLimit::Stall);
-        assert!((1..MAX).contains(&moved), "{moved}");
-        let after = frames.write(b"more").await.unwrap_err();
-        assert!(
-            matches!(after, FrameError::Poisoned { moved: sent, .. } if sent == moved),
-            "{after}"
-        );
-        drop(peer);
-    });
-}
-
-/// Frames that were gathered, to a peer that takes nothing.
-#[test]
-fn a_flush_that_stalls_can_be_called_again() {
-    run(async |handle| {
-        let (stream, mut peer) = stream_and_peer(&handle, Transport::Unix).await;
-        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(SHORT);
-        let frame = pattern(1, 8000);
-        let mut sent = 0;
-        let error = loop {
-            match frames.feed(&frame).await {
-                Ok(()) => sent += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(error, FrameError::TimedOut { .. }), "{error}");
-        let start = Instant::now();
-        assert!(frames.flush().await.is_err());
-        assert!(start.elapsed() > SHORT / 2, "not a whole wait again");
-        let reading = peer_thread(move || {
-            let mut answer = vec![0; sent * (4 + 8000)];
-            peer.read_exact(&mut answer).unwrap();
-            answer
-        });
-        frames.flush().await.unwrap();
-        let whole = framed(Prefix::U32Be, &frame).repeat(sent);
-        assert!(reading.join().await == whole, "not what was fed");
-    });
-}
-
-/// A slow reader that goes on reading is not stalled, also while what it has read is too
-/// little for the kernel to report the socket writable.
-#[test]
-fn a_peer_that_takes_little_at_a_time_is_not_given_up() {
-    const LIMIT: Duration = Duration::from_millis(500);
-    const ALL: usize = 16_000_000;
-    over_each_transport(async |handle, transport| {
-        // Sent by calls of its own, and gathered.
-        for len in [ALL, 8000] {
-            let (stream, mut peer) = stream_and_peer(&handle, transport).await;
-            let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).stall_timeout(LIMIT);
-            let reading = peer_thread(move || {
-                let mut some = vec![0; 10_000];
-                for _ in 0..100 {
-                    peer.read_exact(&mut some).unwrap();
-                    thread::sleep(LIMIT / 50);
-                }
-                while peer.read(&mut some).unwrap() > 0 {}
-            });
-            let start = Instant::now();
-            let payload = pattern(1, len);
-            for _ in 0..ALL / len {
-                frames.feed(&payload).await.unwrap();
-            }
-            frames.flush().await.unwrap();
-            assert!(start.elapsed() > LIMIT, "not put to the test");
-            drop(frames);
-            reading.join().await;
-        }
-    });
-}
-
-/// One frame has all the room, and its peer sends no more of it, or takes none of
-/// the answer. It may, until another frame needs the room.
-#[test]
-fn a_frame_that_holds_memory_while_others_wait_is_given_up() {
-    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
-    let handle = reactor.handle();
-    for is_whole in [false, true] {
-        let (stream, slow) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
-        let (read, write) = stream.split();
-        // So that the kernel can't take the answer for the peer.
-        write.socket().set_send_buffer_size(4096).unwrap();
-        let mut frames = FrameReader::new(read, Prefix::U32Be, MAX).shortage_timeout(SHORT);
-        let mut answers = FrameWriter::new(write, Prefix::U32Be).shortage_timeout(SHORT);
-        let frame = framed(Prefix::U32Be, &pattern(1, BUDGET / 2));
-        let part = if is_whole { frame.len() } else { BUDGET / 4 };
-        let echoing = handle.spawn(async move {
-            let payload = frames.next().await?.expect("a frame, not the end");
-            answers.write(payload).await
-        });
-        let sending = {
-            let (mut slow, frame) = (slow.try_clone().unwrap(), frame.clone());
-            peer_thread(move || slow.write_all(&frame[..part]).unwrap())
-        };
-        drive(&mut reactor, sending.join());
-        drive(&mut reactor, handle.sleep(4 * SHORT));
-        assert!(!echoing.is_finished(), "given up, and nobody waits");
-
-        let (stream, mut next) = drive(&mut reactor, stream_and_peer(&handle, Transport::Tcp));
-        let mut waiting = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
-        let sending = peer_thread(move || next.write_all(&frame).unwrap());
-        let served = drive(&mut reactor, async {
-            waiting.next().await.unwrap().map(<[u8]>::len)
-        });
-        assert_eq!(served, Some(BUDGET / 2));
-        drive(&mut reactor, sending.join());
-        let error = drive(&mut reactor, echoing).unwrap().unwrap_err();
-        let FrameError::TimedOut { limit, moved, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!(limit, TimeLimit::Shortage);
-        assert!(moved > 0);
-        slow.shutdown(Shutdown::Both).unwrap();
-    }
-}
-
-/// Its peer has sent all of it, and the loop was held.
-#[test]
-fn a_frame_that_has_arrived_is_not_given_up_for_those_who_wait() {
-    const BUDGET: usize = 2 << 20;
-    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
-    let handle = reactor.handle();
-    // No two of them at once, and more than one turn reads.
-    let frame = framed(Prefix::U32Be, &pattern(1, BUDGET / 8 * 5));
-    let (begin, rest) = frame.split_at(100_000);
-    let read = |reactor: &mut Reactor| {
-        let (stream, mut peer) = drive(reactor, stream_and_peer(&handle, Transport::Tcp));
-        peer.write_all(begin).unwrap();
-        drive(reactor, arrived_on(stream.socket(), begin.len()));
-        let frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX);
-        let mut frames = frames.shortage_timeout(SHORT);
-        let reading =
-            handle.spawn(async move { frames.next().await.map(|it| it.map(<[u8]>::len)) });
-        settle(reactor);
-        (reading, peer)
-    };
-    let (first, mut peer) = read(&mut reactor);
-    let (second, mut next) = read(&mut reactor);
-    peer.write_all(rest).unwrap();
-    thread::sleep(2 * SHORT);
-    let len = Some(frame.len() - 4);
-    assert_eq!(drive(&mut reactor, first).unwrap().unwrap(), len);
-    next.write_all(rest).unwrap();
-    assert_eq!(drive(&mut reactor, second).unwrap().unwrap(), len);
-}
-
-/// Each answer waits for its peer, and not for long; all of them together do. They are
-/// sent by calls of their own, or gathered.
-#[test]
-fn a_write_that_was_given_up_costs_the_next_no_time() {
-    let mut reactor = Reactor::builder().memory_budget(1 << 20).build().unwrap();
-    let handle = reactor.handle();
-    drive(&mut reactor, async {
-        let (stream, _peer) = stream_and_peer(&handle, Transport::Unix).await;
-        while stream.socket().send(&[0; 1 << 16]).is_ok() {}
-        let mut frames = FrameWriter::new(stream.split().1, Prefix::U32Be).shortage_timeout(SHORT);
-        let payload = pattern(1, 100_000);
-        assert!(
-            poll_once(&mut pin!(frames.write(&payload)))
-                .await
-                .is_pending()
-        );
-        thread::sleep(2 * SHORT);
-        yield_now().await;
-
-        let _most = handle.lease(700_000).await.unwrap();
-        let mut waits = pin!(handle.lease(700_000));
-        assert!(poll_once(&mut waits).await.is_pending());
-        assert!(
-            poll_once(&mut pin!(frames.write(&payload)))
-                .await
-                .is_pending()
-        );
-    });
-}
-
-#[test]
-fn answers_that_are_taken_in_time_are_never_given_up() {
-    const LIMIT: Duration = Duration::from_secs(1);
-    const ANSWERS: u32 = 30;
-    let mut reactor = Reactor::builder().memory_budget(BUDGET).build().unwrap();
-    let handle = reactor.handle();
-    let _held = drive(&mut reactor, handle.lease(BUDGET / 2)).unwrap();
-    let waiting = handle.spawn({
-        let handle = handle.clone();
-        async move { handle.lease(BUDGET / 2).await.map(drop) }
-    });
-    let start = Instant::now();
-    let answering = [100_000, 8000].map(|len| {
-        let (stream, mut peer) = drive(&mut reactor, stream_and_peer(&handle, Transport::Unix));
-        stream.socket().set_send_buffer_size(32 << 10).unwrap();
-        let reading = peer_thread(move || {
-            let mut answer = vec![0; 4 + len];
-            for _ in 0..ANSWERS {
-                thread::sleep(2 * LIMIT / ANSWERS);
-                peer.read_exact(&mut answer).unwrap();
-            }
-        });
-        handle.spawn(async move {
-            let half = stream.split().1;
-            let mut answers = FrameWriter::new(half, Prefix::U32Be).shortage_timeout(LIMIT);
-            for _ in 0..ANSWERS {
-                answers.feed(&pattern(1, len)).await.unwrap();
-            }
-            answers.flush().await.unwrap();
-            reading.join().await;
-        })
-    });
-    for task in answering {
-        drive(&mut reactor, task).unwrap();
-    }
-    assert!(start.elapsed() > LIMIT, "not put to the test");
-    assert!(!waiting.is_finished(), "nobody waits for memory");
-}
-
 /// A limit that does not pass wakes nobody: thousands of frames go by, and the
 /// timer that was armed for the first one is still the only one.
 #[test]
@@ -523,7 +297,5 @@ fn assert_timed_out(error: &FrameError, expected: TimeLimit, bytes: usize) {
     }
 }
 
-/// Room for one frame of half as many bytes, and not for two.
-const BUDGET: usize = 16 << 20;
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
