@@ -2,7 +2,7 @@
 //!
 //! Counted in turns of the reactor, from the moment in which a question lies
 //! in the kernel to its answer. One turn is enough: it asks the kernel first,
-//! and then polls each task that is ready once.
+//! and then polls each task that is ready once, or as many as move a share of bytes.
 
 mod support;
 
@@ -84,6 +84,69 @@ fn a_small_echo_is_answered_in_one_turn_while_a_task_floods_operations_of_one_by
             assert!(taken.new_since_last_time() <= 2 * OPERATIONS);
         }
         assert!(written.total.get() > 1000 && taken.total.get() > 1000);
+    }
+}
+
+#[test]
+fn a_small_echo_is_answered_in_a_turn_of_a_share_while_a_hundred_peers_send_in_bulk() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let mut senders = Vec::new();
+    for _ in 0..100 {
+        senders.push(sender(&mut reactor));
+    }
+    let send = || {
+        for (peer, _) in &senders {
+            fill(peer);
+        }
+    };
+    let mut echo = SmallEcho::new(&mut reactor, Transport::Unix);
+    send();
+    turn_now(&mut reactor);
+    // Nothing was known of them, and the last of them did not keep anybody waiting.
+    let moved = handle.stats().bytes_in as usize;
+    assert!(moved <= 99 * SPARSE + LIMIT, "{moved} in the first turn");
+    for _ in 0..300 {
+        send();
+        let before = handle.stats().bytes_in as usize;
+        assert_eq!(echo.turns_to_answer(&mut reactor), 1);
+        let moved = handle.stats().bytes_in as usize - before;
+        assert!(
+            (SHARE..=SHARE + LIMIT).contains(&moved),
+            "{moved} in a turn"
+        );
+    }
+    let pieces = senders.iter().map(|(_, taken)| taken.total.get());
+    let (least, most) = (pieces.clone().min().unwrap(), pieces.max().unwrap());
+    assert!(
+        least > 0 && most - least <= LIMIT / PIECE,
+        "{least} to {most}"
+    );
+}
+
+#[test]
+fn those_that_send_in_bulk_have_as_much_of_a_turn_as_all_that_send_little() {
+    let mut reactor = Reactor::new().unwrap();
+    let little: Vec<_> = (0..60).map(|_| sender(&mut reactor)).collect();
+    let bulk: Vec<_> = (0..60).map(|_| sender(&mut reactor)).collect();
+    for turn in 0..20 {
+        for (peer, _) in &little {
+            (&*peer).write_all(&[7; 2 * PIECE]).unwrap();
+        }
+        bulk.iter().for_each(|(peer, _)| fill(peer));
+        turn_now(&mut reactor);
+        let [little, bulk] = [&little, &bulk].map(|senders| {
+            let taken = senders.iter().map(|(_, taken)| taken.new_since_last_time());
+            taken.sum::<usize>() * PIECE
+        });
+        assert_eq!(little, 60 * 2 * PIECE);
+        // In the first, nothing is known of them.
+        let most = if turn == 0 {
+            60 * LIMIT
+        } else {
+            little + LIMIT
+        };
+        assert!((little..=most).contains(&bulk), "{bulk}, and {little}");
     }
 }
 
@@ -246,6 +309,7 @@ struct SmallEcho {
     peer: Socket,
     /// The server's socket once more, to see what has arrived.
     arrived: Socket,
+    asked: usize,
     answered: Rc<Cell<usize>>,
 }
 
@@ -269,26 +333,65 @@ impl SmallEcho {
         SmallEcho {
             peer,
             arrived,
+            asked: 0,
             answered,
         }
     }
 
     /// Asks, and counts from when the question has arrived.
     fn turns_to_answer(&mut self, reactor: &mut Reactor) -> usize {
-        let mut question = 64_u32.to_be_bytes().to_vec();
-        question.extend(pattern(self.answered.get() as u64, 64));
+        self.ask();
+        let turns = turn_until(reactor, || self.answered.get() == self.asked);
+        self.hear();
+        turns
+    }
+
+    /// Returns when the question has arrived.
+    fn ask(&mut self) {
+        self.asked += 1;
+        let question = self.question();
         self.peer.write_all(&question).unwrap();
         let start = Instant::now();
         while unread(&SockRef::from(&self.arrived), question.len()) < question.len() {
             assert!(start.elapsed() < DEADLINE);
         }
-        let before = self.answered.get();
-        let turns = turn_until(reactor, || self.answered.get() > before);
+    }
+
+    /// Has the answer, which is there.
+    fn hear(&mut self) {
+        assert_eq!(self.answered.get(), self.asked);
+        let question = self.question();
         let mut answer = vec![0; question.len()];
         self.peer.read_exact(&mut answer).unwrap();
         assert_eq!(answer, question);
-        turns
     }
+
+    fn question(&self) -> Vec<u8> {
+        let mut question = 64_u32.to_be_bytes().to_vec();
+        question.extend(pattern(self.asked as u64, 64));
+        question
+    }
+}
+
+/// A peer, and how many pieces of what it sends have been taken.
+fn sender(reactor: &mut Reactor) -> (Socket, Counter) {
+    let handle = reactor.handle();
+    let (mut stream, peer) = drive(reactor, stream_and_peer(&handle, Transport::Unix));
+    peer.set_nonblocking(true).unwrap();
+    let taken = Counter::default();
+    let pieces = taken.clone();
+    drop(handle.spawn(async move {
+        let mut piece = vec![0; PIECE];
+        while stream.read_exact_into(&mut piece).await.is_ok() {
+            pieces.add();
+        }
+    }));
+    (peer, taken)
+}
+
+/// Sends as much as the kernel takes.
+fn fill(mut peer: &Socket) {
+    while peer.write(&[7; PIECE]).is_ok() {}
 }
 
 /// Counts operations, in all and since one last looked.
@@ -333,9 +436,19 @@ async fn wake_itself() {
 
 const BULK: usize = 100_000_000;
 
-/// A system call costs a task as much as 4 KiB, of 256 KiB that it may move in
-/// one poll.
-const OPERATIONS: usize = 64;
+/// What a task may move in one poll.
+const LIMIT: usize = 256 * 1024;
+
+/// What it may move in one poll that others wait for.
+const SPARSE: usize = LIMIT / 4;
+
+/// What all that are known to move much may move in one turn, and one poll more.
+const SHARE: usize = 4 * LIMIT;
+
+const PIECE: usize = 16 * 1024;
+
+/// A system call costs a task as much as 4 KiB.
+const OPERATIONS: usize = LIMIT / 4096;
 
 /// As much as is read ahead in one call: more than a task may have of it byte by byte.
 const BLOCK: usize = 16 * 1024;

@@ -9,10 +9,20 @@
 
 use std::cell::Cell;
 
+use super::run_queue::Flow;
+
 /// What a task may move in one poll: about 50 µs of copying on the machines of
 /// `docs/architecture.md`. More of a long message did not measure better, also with one
 /// task only.
 pub(crate) const LIMIT: usize = 256 * 1024;
+
+/// What a task may move in a poll that others wait for before it counts as bulk: some calls
+/// and some tens of KiB, as an answer takes. Half of it served others no better.
+pub(crate) const SPARSE: usize = LIMIT / 4;
+
+/// What bulk tasks may move in a turn while sparse ones move less. A quarter of it cost a
+/// tenth of the throughput of 100 connections (`docs/benchmarks.md`, "Sparse before bulk").
+pub(crate) const SHARE: usize = 4 * LIMIT;
 
 /// The longest message, in bytes, that a call is given whole while no other task is
 /// ready. Sent in pieces, it has its receiver sleep and be woken several times, and where
@@ -40,15 +50,44 @@ pub(crate) enum Wish {
 }
 
 /// The running task's account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
+    limit: Cell<usize>,
     spent: Cell<usize>,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            limit: Cell::new(LIMIT),
+            spent: Cell::default(),
+        }
+    }
 }
 
 impl Budget {
     /// A task is about to be polled: it starts with nothing spent.
     pub(crate) fn reset(&self) {
+        self.renew(LIMIT);
+    }
+
+    /// The same for one that may spend `limit`.
+    pub(crate) fn renew(&self, limit: usize) {
+        self.limit.set(limit);
         self.spent.set(0);
+    }
+
+    /// What has been spent since.
+    pub(crate) fn spent(&self) -> usize {
+        self.spent.get()
+    }
+
+    /// What the task is that has spent that. If it would have spent more, it is bulk.
+    pub(crate) fn flow(&self) -> Flow {
+        match self.spent.get() < SPARSE {
+            true => Flow::Sparse,
+            false => Flow::Bulk,
+        }
     }
 
     /// How many bytes the next system call may be given.
@@ -57,8 +96,8 @@ impl Budget {
     /// which may cost a system call and is asked only then. `None` means that
     /// the task must let others run first.
     pub(crate) fn grant(&self, wish: Wish, unit: impl FnOnce() -> usize) -> Option<usize> {
-        let spent = self.spent.get();
-        let left = LIMIT.checked_sub(spent).filter(|&left| left > 0)?;
+        let (limit, spent) = (self.limit.get(), self.spent.get());
+        let left = limit.checked_sub(spent).filter(|&left| left > 0)?;
         let wanted = match wish {
             Wish::AllOf(wanted) => return Some(wanted),
             Wish::UpTo(wanted) => wanted,
@@ -68,8 +107,9 @@ impl Budget {
         }
         let unit = unit();
         match left / unit * unit {
-            // A unit larger than the whole limit must still make progress.
-            0 if spent == 0 => Some(unit.min(wanted)),
+            // A unit larger than the whole limit must still make progress; and a small
+            // limit is no reason to be polled twice for one unit.
+            0 if spent == 0 || limit < LIMIT => Some(unit.min(wanted)),
             0 => None,
             chunk => Some(chunk),
         }
@@ -139,5 +179,32 @@ mod tests {
         let budget = Budget::default();
         let unit = 2 * LIMIT;
         assert_eq!(budget.grant(UpTo(10 * LIMIT), || unit), Some(unit));
+    }
+
+    #[test]
+    fn a_small_limit_is_exceeded_by_one_unit_at_most() {
+        let budget = Budget::default();
+        budget.renew(SPARSE);
+        budget.charge(1);
+        assert_eq!(budget.grant(UpTo(100_000_000), || MSS), Some(MSS));
+        budget.charge(MSS);
+        assert_eq!(budget.grant(UpTo(1), || 1), None);
+    }
+
+    #[test]
+    fn who_has_moved_much_or_wanted_to_is_bulk() {
+        let budget = Budget::default();
+        budget.charge(SPARSE - 1);
+        assert_eq!(budget.flow(), Flow::Sparse);
+        budget.charge(1);
+        assert_eq!(budget.flow(), Flow::Bulk);
+        for limit in [SPARSE, LIMIT] {
+            budget.renew(limit);
+            assert_eq!((budget.spent(), budget.flow()), (0, Flow::Sparse));
+            while budget.grant(UpTo(LIMIT), || MSS).is_some() {
+                budget.charge(1);
+            }
+            assert_eq!(budget.flow(), Flow::Bulk);
+        }
     }
 }

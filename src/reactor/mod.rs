@@ -1,10 +1,9 @@
 //! Who runs when: the reactor, its turns, and the handle that spawns on it.
 //!
 //! A turn polls the kernel once, wakes what became ready, then polls each task
-//! that was ready by then once. Tasks that are woken during the turn wait for
+//! that was ready by then once, but those that move much only as far as a share of
+//! the turn goes (`run_queue.rs`). Tasks that are woken during the turn wait for
 //! the next one, so that I/O is looked at between any two polls of one task.
-//! Those that have spent their budget come behind those whose sockets have just
-//! become ready.
 
 mod awake;
 mod budget;
@@ -17,6 +16,7 @@ mod queue;
 mod ready;
 mod registration;
 mod remote;
+mod run_queue;
 mod scheduled_io;
 mod spin;
 mod stall;
@@ -49,6 +49,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Token};
 
 pub(crate) use budget::{LIMIT, WHOLE, Wish};
+use budget::{SHARE, SPARSE};
 pub use builder::Builder;
 pub use handle::Handle;
 pub(crate) use inner::Inner;
@@ -63,6 +64,7 @@ pub use timer::Sleep;
 
 use ready::TaskId;
 use remote::Jobs;
+use run_queue::Flow;
 use spin::Spin;
 use stall::Origin;
 
@@ -354,28 +356,44 @@ impl Reactor {
         });
     }
 
-    /// Polls each task that is ready by now.
+    /// Polls the tasks that are ready by now: all that are sparse, and bulk ones as far
+    /// as their share goes.
     fn run_ready(&self) -> usize {
         let inner = self.inner();
-        let mut tasks = 0;
         inner.turn_begins();
-        for left in (1..=inner.tasks.runnable()).rev() {
-            let Some(id) = inner.tasks.next_runnable(left) else {
+        let mut ran = self.run_flow(Flow::Sparse, usize::MAX);
+        let share = ran.moved.max(SHARE);
+        ran.tasks += self.run_flow(Flow::Bulk, share).tasks;
+        inner.turn_ended();
+        inner.counters.polls.add(ran.tasks as u64);
+        ran.tasks
+    }
+
+    /// Polls the tasks of one flow that are ready by now, until they have moved `most`.
+    #[inline]
+    fn run_flow(&self, flow: Flow, most: usize) -> Ran {
+        let inner = self.inner();
+        let mut ran = Ran::default();
+        for left in (1..=inner.tasks.runnable_of(flow)).rev() {
+            let Some(id) = inner.tasks.next_runnable(flow, left) else {
                 break;
             };
             if Some(id) == self.root {
                 inner.root_ready.set(true);
-            } else {
-                inner.budget.reset();
-                if let Some(origin) = inner.tasks.run(id) {
-                    inner.poll_ended(origin);
-                    tasks += 1;
-                }
+                continue;
+            }
+            let others_wait = flow == Flow::Sparse && inner.tasks.runnable() > 0;
+            inner.budget.renew(if others_wait { SPARSE } else { LIMIT });
+            if let Some(origin) = inner.tasks.run(id, &inner.budget) {
+                inner.poll_ended(origin);
+                ran.tasks += 1;
+                ran.moved += inner.budget.spent();
+            }
+            if ran.moved >= most {
+                break;
             }
         }
-        inner.turn_ended();
-        inner.counters.polls.add(tasks as u64);
-        tasks
+        ran
     }
 
     fn has_work(&self) -> bool {
@@ -403,6 +421,15 @@ impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner().fmt_as("Reactor", f)
     }
+}
+
+/// What the tasks of a flow did in a turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ran {
+    /// How many were polled.
+    tasks: usize,
+    /// What they spent of their budgets, in bytes.
+    moved: usize,
 }
 
 /// What one [`Reactor::turn`] did.

@@ -6,13 +6,12 @@
 //! queue polls as many tasks as it held at the start, so that tasks woken
 //! meanwhile, a task that wakes itself among them, wait for the next turn.
 //!
-//! There are two: a waker, which any thread may hold, puts the name on a
-//! channel (`ready.rs`); the reactor itself, when a socket is ready, on a plain
-//! queue, to which it also moves what is in the channel.
+//! A waker, which any thread may hold, puts the name on a channel (`ready.rs`); the
+//! reactor itself, when a socket is ready, on a plain queue (`run_queue.rs`), to which
+//! it also moves what is in the channel.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -22,8 +21,10 @@ use std::task::{Context, Poll, RawWakerVTable, Waker};
 
 use slab::Slab;
 
+use super::budget::Budget;
 use super::join::Outcome;
 use super::ready::{NO_SLOT, ReadyReceiver, ReadySender, TaskId, TaskWaker};
+use super::run_queue::{Flow, RunQueue};
 use super::stall::Origin;
 
 /// A spawned future with what is needed to poll it and to report its end.
@@ -38,6 +39,8 @@ struct Slot {
     header: Arc<TaskWaker>,
     /// `None` while the task is being polled.
     task: Option<Task>,
+    /// As its last poll showed.
+    flow: Flow,
     /// Aborted while it was being polled: it ends when the poll returns.
     aborted: bool,
 }
@@ -47,11 +50,9 @@ pub(crate) struct TaskTable {
     slots: RefCell<Slab<Slot>>,
     next_generation: Cell<u64>,
     /// Those that the reactor has woken.
-    runnable: RefCell<VecDeque<TaskId>>,
+    runnable: RefCell<RunQueue>,
     running: Cell<Option<Running>>,
     ready: Arc<ReadySender>,
-    /// Tests have tasks run in an order that nobody could count on.
-    shuffle: Cell<Option<u64>>,
 }
 
 /// The task that is being polled, and what its waker is made of.
@@ -70,14 +71,12 @@ impl TaskTable {
             runnable: RefCell::default(),
             running: Cell::new(None),
             ready,
-            shuffle: Cell::new(None),
         }
     }
 
     /// Has tasks that are ready together run in an order that `seed` decides.
     pub(crate) fn shuffle(&self, seed: u64) {
-        // Zero would stay zero.
-        self.shuffle.set(Some(seed | 1));
+        self.runnable.borrow_mut().shuffle(seed);
     }
 
     /// The task that is being polled, if `waker` is its own.
@@ -109,41 +108,48 @@ impl TaskTable {
         poll()
     }
 
-    /// Has the task polled in the next turn. Only the reactor may call this: it
+    /// Has the task polled in a turn to come. Only the reactor may call this: it
     /// does not end its sleep.
     pub(crate) fn wake(&self, id: TaskId) {
+        let mut flow = Flow::default();
         if id.slot != NO_SLOT {
             let slots = self.slots.borrow();
             let slot = slots.get(id.slot).filter(|slot| slot.header.id() == id);
-            if slot.is_none_or(|slot| slot.header.set_queued()) {
-                return;
+            match slot {
+                Some(slot) if !slot.header.set_queued() => flow = slot.flow,
+                _ => return,
             }
         }
-        self.runnable.borrow_mut().push_back(id);
+        self.runnable.borrow_mut().push(id, flow);
     }
 
     /// Adds the tasks that wakers have named to those that are to be polled.
     pub(crate) fn take_woken(&self, woken: &ReadyReceiver) {
-        self.runnable.borrow_mut().extend(woken.take_queued());
+        let slots = self.slots.borrow();
+        let mut runnable = self.runnable.borrow_mut();
+        for id in woken.take_queued() {
+            let slot = slots.get(id.slot).filter(|slot| slot.header.id() == id);
+            runnable.push(id, slot.map_or_else(Flow::default, |slot| slot.flow));
+        }
     }
 
     /// How many tasks are to be polled.
+    #[inline]
     pub(crate) fn runnable(&self) -> usize {
         self.runnable.borrow().len()
     }
 
-    /// The next one; of the first `candidates` of them, if the order is shuffled.
-    pub(crate) fn next_runnable(&self, candidates: usize) -> Option<TaskId> {
-        let mut runnable = self.runnable.borrow_mut();
-        if let Some(state) = self.shuffle.get() {
-            let state = xorshift(state);
-            self.shuffle.set(Some(state));
-            let candidates = candidates.min(runnable.len()).max(1);
-            if !runnable.is_empty() {
-                runnable.swap(0, (state % candidates as u64) as usize);
-            }
-        }
-        runnable.pop_front()
+    /// How many of them are of this flow.
+    #[inline]
+    pub(crate) fn runnable_of(&self, flow: Flow) -> usize {
+        self.runnable.borrow().len_of(flow)
+    }
+
+    /// The next one of this flow; of the first `candidates` of them, if the order is
+    /// shuffled.
+    #[inline]
+    pub(crate) fn next_runnable(&self, flow: Flow, candidates: usize) -> Option<TaskId> {
+        self.runnable.borrow_mut().pop(flow, candidates)
     }
 
     /// How many tasks have not ended yet.
@@ -173,6 +179,7 @@ impl TaskTable {
                 outcome,
                 origin,
             }),
+            flow: Flow::default(),
             header,
             aborted: false,
         });
@@ -192,8 +199,8 @@ impl TaskTable {
     }
 
     /// Polls the task once, and returns where it comes from; `None` if it has already
-    /// ended.
-    pub(crate) fn run(&self, id: TaskId) -> Option<Origin> {
+    /// ended. What it spends of `budget` tells which flow it is.
+    pub(crate) fn run(&self, id: TaskId, budget: &Budget) -> Option<Origin> {
         let mut task = self.take(id)?;
         let origin = task.origin;
         let Task { future, waker, .. } = &mut task;
@@ -207,6 +214,7 @@ impl TaskTable {
         let slot = &mut slots[id.slot];
         if matches!(poll, Ok(Poll::Pending)) && !slot.aborted {
             slot.task = Some(task);
+            slot.flow = budget.flow();
             return Some(origin);
         }
         slots.remove(id.slot);
@@ -259,15 +267,6 @@ impl TaskTable {
         slot.header.set_polled();
         slot.task.take()
     }
-}
-
-/// Marsaglia's generator of 64 bits, with the shifts 13, 7 and 17 (Journal of
-/// Statistical Software 8, 2003).
-fn xorshift(mut state: u64) -> u64 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    state
 }
 
 /// Drops the future, then reports how the task ended.
