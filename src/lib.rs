@@ -54,8 +54,10 @@
 //! The unit is the byte. In one poll a task may move 256 KiB, and no system call
 //! is given more than that; then the kernel is asked who else is ready, and the
 //! task goes to the back of the queue. Tasks that move little, up to 64 KiB in a poll,
-//! come before those that move much, of which a turn takes about 1 MiB: a small question
-//! does not wait for a thousand connections that have a megabyte each to move. While no other task is ready, it may send one
+//! come before those that move much: a small question does not wait for a thousand
+//! connections that have a megabyte each to move. Before the kernel is asked again, these
+//! move 1 MiB together, or as much as the others if that is more, and have at least as
+//! long. While no other task is ready, it may send one
 //! message of up to 1 MiB (with its prefix, if it is a frame) on top of that at once,
 //! over TCP. Futures that are joined in one task share what it may move, and the first
 //! that is polled has it first: two directions that may both be busy are two tasks.

@@ -2,25 +2,20 @@
 //!
 //! Counted in turns of the reactor, from the moment in which a question lies
 //! in the kernel to its answer. One turn is enough: it asks the kernel first,
-//! and then polls each task that is ready once, or as many as move a share of bytes.
+//! and then polls each task that is ready once. (Those that move much:
+//! `sparse_before_bulk.rs`.)
 
 mod support;
 
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::pin::pin;
-use std::rc::Rc;
-use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use readinto::{FrameReader, FrameWriter, Handle, Prefix, Reactor, ReadHalf, Stream, WriteHalf};
-use socket2::{SockRef, Socket};
 
-use support::turns::{drive, turn_now, turn_until};
-use support::{
-    DEADLINE, Transport, connect_blocking, connected_pair, listen, pattern, stream_and_peer,
-    unread, yield_now,
-};
+use support::small_echo::{Counter, SmallEcho, wake_itself};
+use support::turns::{drive, turn_now};
+use support::{Transport, connect_blocking, connected_pair, listen, pattern, stream_and_peer};
 
 #[test]
 fn a_small_echo_is_answered_in_one_turn_while_frames_of_100_mb_pass_both_ways() {
@@ -84,69 +79,6 @@ fn a_small_echo_is_answered_in_one_turn_while_a_task_floods_operations_of_one_by
             assert!(taken.new_since_last_time() <= 2 * OPERATIONS);
         }
         assert!(written.total.get() > 1000 && taken.total.get() > 1000);
-    }
-}
-
-#[test]
-fn a_small_echo_is_answered_in_a_turn_of_a_share_while_a_hundred_peers_send_in_bulk() {
-    let mut reactor = Reactor::new().unwrap();
-    let handle = reactor.handle();
-    let mut senders = Vec::new();
-    for _ in 0..100 {
-        senders.push(sender(&mut reactor));
-    }
-    let send = || {
-        for (peer, _) in &senders {
-            fill(peer);
-        }
-    };
-    let mut echo = SmallEcho::new(&mut reactor, Transport::Unix);
-    send();
-    turn_now(&mut reactor);
-    // Nothing was known of them, and the last of them did not keep anybody waiting.
-    let moved = handle.stats().bytes_in as usize;
-    assert!(moved <= 99 * SPARSE + LIMIT, "{moved} in the first turn");
-    for _ in 0..300 {
-        send();
-        let before = handle.stats().bytes_in as usize;
-        assert_eq!(echo.turns_to_answer(&mut reactor), 1);
-        let moved = handle.stats().bytes_in as usize - before;
-        assert!(
-            (SHARE..=SHARE + LIMIT).contains(&moved),
-            "{moved} in a turn"
-        );
-    }
-    let pieces = senders.iter().map(|(_, taken)| taken.total.get());
-    let (least, most) = (pieces.clone().min().unwrap(), pieces.max().unwrap());
-    assert!(
-        least > 0 && most - least <= LIMIT / PIECE,
-        "{least} to {most}"
-    );
-}
-
-#[test]
-fn those_that_send_in_bulk_have_as_much_of_a_turn_as_all_that_send_little() {
-    let mut reactor = Reactor::new().unwrap();
-    let little: Vec<_> = (0..60).map(|_| sender(&mut reactor)).collect();
-    let bulk: Vec<_> = (0..60).map(|_| sender(&mut reactor)).collect();
-    for turn in 0..20 {
-        for (peer, _) in &little {
-            (&*peer).write_all(&[7; 2 * PIECE]).unwrap();
-        }
-        bulk.iter().for_each(|(peer, _)| fill(peer));
-        turn_now(&mut reactor);
-        let [little, bulk] = [&little, &bulk].map(|senders| {
-            let taken = senders.iter().map(|(_, taken)| taken.new_since_last_time());
-            taken.sum::<usize>() * PIECE
-        });
-        assert_eq!(little, 60 * 2 * PIECE);
-        // In the first, nothing is known of them.
-        let most = if turn == 0 {
-            60 * LIMIT
-        } else {
-            little + LIMIT
-        };
-        assert!((little..=most).contains(&bulk), "{bulk}, and {little}");
     }
 }
 
@@ -304,113 +236,6 @@ fn a_small_echo_is_answered_in_one_turn_while_work_from_afar_never_ends() {
     }
 }
 
-/// A task that echoes frames of 64 bytes, and the client that asks it.
-struct SmallEcho {
-    peer: Socket,
-    /// The server's socket once more, to see what has arrived.
-    arrived: Socket,
-    asked: usize,
-    answered: Rc<Cell<usize>>,
-}
-
-impl SmallEcho {
-    fn new(reactor: &mut Reactor, transport: Transport) -> SmallEcho {
-        let handle = reactor.handle();
-        let (stream, peer) = drive(reactor, stream_and_peer(&handle, transport));
-        let arrived = stream.socket().try_clone().unwrap();
-        let answered = Rc::new(Cell::new(0));
-        let count = answered.clone();
-        let (read, write) = stream.split();
-        let mut questions = FrameReader::new(read, Prefix::U32Be, 64);
-        let mut answers = FrameWriter::new(write, Prefix::U32Be);
-        drop(handle.spawn(async move {
-            while let Some(question) = questions.next().await.unwrap() {
-                answers.write(question).await.unwrap();
-                count.set(count.get() + 1);
-            }
-        }));
-        turn_now(reactor);
-        SmallEcho {
-            peer,
-            arrived,
-            asked: 0,
-            answered,
-        }
-    }
-
-    /// Asks, and counts from when the question has arrived.
-    fn turns_to_answer(&mut self, reactor: &mut Reactor) -> usize {
-        self.ask();
-        let turns = turn_until(reactor, || self.answered.get() == self.asked);
-        self.hear();
-        turns
-    }
-
-    /// Returns when the question has arrived.
-    fn ask(&mut self) {
-        self.asked += 1;
-        let question = self.question();
-        self.peer.write_all(&question).unwrap();
-        let start = Instant::now();
-        while unread(&SockRef::from(&self.arrived), question.len()) < question.len() {
-            assert!(start.elapsed() < DEADLINE);
-        }
-    }
-
-    /// Has the answer, which is there.
-    fn hear(&mut self) {
-        assert_eq!(self.answered.get(), self.asked);
-        let question = self.question();
-        let mut answer = vec![0; question.len()];
-        self.peer.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, question);
-    }
-
-    fn question(&self) -> Vec<u8> {
-        let mut question = 64_u32.to_be_bytes().to_vec();
-        question.extend(pattern(self.asked as u64, 64));
-        question
-    }
-}
-
-/// A peer, and how many pieces of what it sends have been taken.
-fn sender(reactor: &mut Reactor) -> (Socket, Counter) {
-    let handle = reactor.handle();
-    let (mut stream, peer) = drive(reactor, stream_and_peer(&handle, Transport::Unix));
-    peer.set_nonblocking(true).unwrap();
-    let taken = Counter::default();
-    let pieces = taken.clone();
-    drop(handle.spawn(async move {
-        let mut piece = vec![0; PIECE];
-        while stream.read_exact_into(&mut piece).await.is_ok() {
-            pieces.add();
-        }
-    }));
-    (peer, taken)
-}
-
-/// Sends as much as the kernel takes.
-fn fill(mut peer: &Socket) {
-    while peer.write(&[7; PIECE]).is_ok() {}
-}
-
-/// Counts operations, in all and since one last looked.
-#[derive(Clone, Default)]
-struct Counter {
-    total: Rc<Cell<usize>>,
-    seen: Rc<Cell<usize>>,
-}
-
-impl Counter {
-    fn add(&self) {
-        self.total.set(self.total.get() + 1);
-    }
-
-    fn new_since_last_time(&self) -> usize {
-        self.total.get() - self.seen.replace(self.total.get())
-    }
-}
-
 async fn send_frames(write: WriteHalf) {
     let payload = vec![0; BULK];
     let mut frames = FrameWriter::new(write, Prefix::U32Be);
@@ -428,27 +253,11 @@ async fn receive_frames(read: ReadHalf, frames: Counter) {
     }
 }
 
-async fn wake_itself() {
-    loop {
-        yield_now().await;
-    }
-}
-
 const BULK: usize = 100_000_000;
 
-/// What a task may move in one poll.
-const LIMIT: usize = 256 * 1024;
-
-/// What it may move in one poll that others wait for.
-const SPARSE: usize = LIMIT / 4;
-
-/// What all that are known to move much may move in one turn, and one poll more.
-const SHARE: usize = 4 * LIMIT;
-
-const PIECE: usize = 16 * 1024;
-
-/// A system call costs a task as much as 4 KiB.
-const OPERATIONS: usize = LIMIT / 4096;
+/// A system call costs a task as much as 4 KiB, of 256 KiB that it may move in
+/// one poll.
+const OPERATIONS: usize = 64;
 
 /// As much as is read ahead in one call: more than a task may have of it byte by byte.
 const BLOCK: usize = 16 * 1024;

@@ -54,6 +54,8 @@ pub(crate) enum Wish {
 pub(crate) struct Budget {
     limit: Cell<usize>,
     spent: Cell<usize>,
+    /// What of that went to calls that move nothing.
+    operations: Cell<usize>,
 }
 
 impl Default for Budget {
@@ -61,6 +63,7 @@ impl Default for Budget {
         Budget {
             limit: Cell::new(LIMIT),
             spent: Cell::default(),
+            operations: Cell::default(),
         }
     }
 }
@@ -75,6 +78,7 @@ impl Budget {
     pub(crate) fn renew(&self, limit: usize) {
         self.limit.set(limit);
         self.spent.set(0);
+        self.operations.set(0);
     }
 
     /// What has been spent since.
@@ -82,9 +86,10 @@ impl Budget {
         self.spent.get()
     }
 
-    /// What the task is that has spent that. If it would have spent more, it is bulk.
+    /// What the task is that has spent that on moving bytes. If it would have moved more,
+    /// it is bulk.
     pub(crate) fn flow(&self) -> Flow {
-        match self.spent.get() < SPARSE {
+        match self.spent.get() - self.operations.get() < SPARSE {
             true => Flow::Sparse,
             false => Flow::Bulk,
         }
@@ -118,6 +123,14 @@ impl Budget {
     /// A system call moved `bytes`.
     pub(crate) fn charge(&self, bytes: usize) {
         self.spent.set(self.spent.get() + bytes.max(CALL_COST));
+    }
+
+    /// A system call moved nothing, as one that accepts.
+    ///
+    /// It is a newcomer's small question: no flood of them makes a listener bulk.
+    pub(crate) fn charge_operation(&self) {
+        self.charge(1);
+        self.operations.set(self.operations.get() + CALL_COST);
     }
 
     /// A read was served from what had been read ahead; or a frame has ended, since
@@ -198,6 +211,11 @@ mod tests {
         assert_eq!(budget.flow(), Flow::Sparse);
         budget.charge(1);
         assert_eq!(budget.flow(), Flow::Bulk);
+        budget.renew(SPARSE);
+        while budget.grant(UpTo(1), || 1).is_some() {
+            budget.charge_operation();
+        }
+        assert_eq!((budget.spent(), budget.flow()), (SPARSE, Flow::Sparse));
         for limit in [SPARSE, LIMIT] {
             budget.renew(limit);
             assert_eq!((budget.spent(), budget.flow()), (0, Flow::Sparse));

@@ -76,7 +76,8 @@ impl Handle {
     }
 
     /// Waits for `duration`, never less, and in any case for the next turn: a
-    /// sleep of zero lets everything else run that is ready.
+    /// sleep of zero lets the others run that are ready; of those that move much, some
+    /// ([Fairness](crate#fairness)).
     ///
     /// The kernel's poll counts whole milliseconds, so it may take up to 1 ms
     /// more; a duration beyond what [`Instant`](std::time::Instant) can hold never ends.

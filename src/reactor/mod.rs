@@ -193,7 +193,9 @@ impl Reactor {
         }
     }
 
-    /// Runs one turn: polls the kernel, then the tasks that are ready.
+    /// Runs one turn: polls the kernel, then the tasks that are ready, but of those that
+    /// move much only some ([Fairness](crate#fairness)): [`Turn::more`] tells whether
+    /// others are left.
     ///
     /// If no task is ready, it waits up to `timeout` (`None`: as long as it
     /// takes) for a socket, a deadline or another thread; the wait is rounded up
@@ -357,21 +359,28 @@ impl Reactor {
     }
 
     /// Polls the tasks that are ready by now: all that are sparse, and bulk ones as far
-    /// as their share goes.
+    /// as their share goes. They may move as much, and take as long, as the sparse ones,
+    /// of which some may move nothing and compute.
     fn run_ready(&self) -> usize {
         let inner = self.inner();
         inner.turn_begins();
-        let mut ran = self.run_flow(Flow::Sparse, usize::MAX);
-        let share = ran.moved.max(SHARE);
-        ran.tasks += self.run_flow(Flow::Bulk, share).tasks;
+        // To ask for the time costs as much as a small task.
+        let began = (inner.tasks.runnable_of(Flow::Bulk) > 0).then(Instant::now);
+        let mut ran = self.run_flow(Flow::Sparse, |_| true);
+        if let Some(began) = began {
+            let (share, took) = (ran.moved.max(SHARE), began.elapsed());
+            let goes_on = |moved| moved < share || began.elapsed() < 2 * took;
+            ran.tasks += self.run_flow(Flow::Bulk, goes_on).tasks;
+        }
         inner.turn_ended();
         inner.counters.polls.add(ran.tasks as u64);
         ran.tasks
     }
 
-    /// Polls the tasks of one flow that are ready by now, until they have moved `most`.
+    /// Polls the tasks of one flow that are ready by now, as long as it `goes_on` after
+    /// what they have moved.
     #[inline]
-    fn run_flow(&self, flow: Flow, most: usize) -> Ran {
+    fn run_flow(&self, flow: Flow, goes_on: impl Fn(usize) -> bool) -> Ran {
         let inner = self.inner();
         let mut ran = Ran::default();
         for left in (1..=inner.tasks.runnable_of(flow)).rev() {
@@ -389,7 +398,7 @@ impl Reactor {
                 ran.tasks += 1;
                 ran.moved += inner.budget.spent();
             }
-            if ran.moved >= most {
+            if !goes_on(ran.moved) {
                 break;
             }
         }

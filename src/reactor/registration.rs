@@ -124,7 +124,7 @@ impl<S: AsFd> Registration<S> {
         Poll::Ready(Ok(moved))
     }
 
-    /// Makes one system call of another kind, which costs the task as much of
+    /// Makes one system call that moves nothing, which costs the task as much of
     /// its budget as one that moves a single byte.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl<S: AsFd> Registration<S> {
     ) -> Poll<io::Result<T>> {
         ready!(self.poll_grant(context, direction, Wish::UpTo(1), || 1))?;
         let result = ready!(self.poll_call(context, direction, call));
-        self.inner.budget.charge(1);
+        self.inner.budget.charge_operation();
         Poll::Ready(result)
     }
 

@@ -8,7 +8,8 @@
 //! budget; once it has spent that, it is bulk.
 //!
 //! Neither starves the other: a turn polls each sparse task once, and then bulk tasks
-//! until they have moved as much, or [`SHARE`](super::budget::SHARE) if that is more.
+//! until they have moved as much, or [`SHARE`](super::budget::SHARE) if that is more, and
+//! have taken as long.
 
 use std::collections::VecDeque;
 

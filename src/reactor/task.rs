@@ -3,7 +3,7 @@
 //! A task is a boxed future in a slab. Its waker names it by slot and
 //! generation, so that one that outlives its task wakes nobody else. Waking
 //! puts that name on a queue, once until the task is polled; whoever runs the
-//! queue polls as many tasks as it held at the start, so that tasks woken
+//! queue polls at most as many tasks as it held at the start, so that tasks woken
 //! meanwhile, a task that wakes itself among them, wait for the next turn.
 //!
 //! A waker, which any thread may hold, puts the name on a channel (`ready.rs`); the

@@ -19,6 +19,7 @@ pub(crate) mod network;
 mod peer_thread;
 pub(crate) mod proxy;
 mod skipped;
+pub(crate) mod small_echo;
 mod sockets;
 pub(crate) mod strace;
 pub(crate) mod turns;

@@ -123,7 +123,7 @@ impl FrameReader {
 
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<FrameError> {
         let moved = self.buffered();
-        // That can't be so for ever: each turn reads some of the frame, which has an end. (If
+        // That can't be so for ever: each poll reads some of the frame, which has an end. (If
         // the task has other futures that spend its budget, they have to end as well.)
         let is_our_turn = self.half.is_readable() && self.ticket.is_none();
         let Some(limits) = &mut self.time_limits else {
