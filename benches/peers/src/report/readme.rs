@@ -1,8 +1,9 @@
 //! The block in README.md: the losses in a line each, a compact table, two
 //! pictures.
 //!
-//! A system may have several rows; here it is shown with the best of them at
-//! each workload, which is the fairest to it that a small table can be.
+//! A system may have several rows; here it is shown with the best of them in
+//! each case, which is the fairest to it that a small table can be. What is
+//! shown of one case is of one row: no program has the best figures of several.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -69,9 +70,10 @@ pub(super) fn block(report: &Report) -> String {
     }
     write!(
         text,
-        "\nThe best row of each system at each workload; bold is the best of the runtimes that \
-         sleep while they wait, which readinto-busy-poll does not. ↑ more is better, ↓ \
-         less.\n\n{}",
+        "\nThe best row of each system in each case: a line can hold several programs. Where a \
+         case has two columns, both are of one program, the best by the first. Bold is the best \
+         of the runtimes that sleep while they wait, which readinto-busy-poll does not. ↑ more \
+         is better, ↓ less.\n\n{}",
         table(report).to_markdown()
     )
     .expect("a string takes all");
@@ -121,32 +123,18 @@ fn told(loss: &Rival) -> String {
 
 /// A line per system, a column for each of the telling figures.
 fn table(report: &Report) -> Table {
-    let columns: Vec<(&CaseResult, Figure)> = COLUMNS
-        .iter()
-        .filter_map(|&(workload, label, figure)| {
-            let case = report.cases.iter().find(|it| {
-                it.workload == workload && label.is_none_or(|label| it.label == label)
-            })?;
-            Some((case, figure))
-        })
-        .collect();
+    let columns = columns(report);
     let mut table = Table::new().text("");
-    for (case, figure) in &columns {
+    for Column { case, figure, .. } in &columns {
         let arrow = match figure.more_is_better() {
             true => '↑',
             false => '↓',
         };
         table = table.number(&format!("{}, {} {arrow}", case.title(), figure.title()));
     }
-    let bests: Vec<Option<f64>> = columns
-        .iter()
-        .map(|&(case, figure)| best(report, case, figure, competes))
-        .collect();
+    let bests: Vec<Option<f64>> = columns.iter().map(|it| it.best(report)).collect();
     for (system, part) in systems(report) {
-        let values: Vec<Option<f64>> = columns
-            .iter()
-            .map(|&(case, figure)| best(report, case, figure, |other, _| other == system))
-            .collect();
+        let values: Vec<Option<f64>> = columns.iter().map(|it| it.of(report, system)).collect();
         if values.iter().all(Option::is_none) {
             continue;
         }
@@ -155,18 +143,67 @@ fn table(report: &Report) -> Table {
             Part::Limit => format!("*{system}*"),
             Part::Peer => system.to_owned(),
         }];
-        for ((value, (_, figure)), best) in values.iter().zip(&columns).zip(&bests) {
+        for ((value, column), best) in values.iter().zip(&columns).zip(&bests) {
             cells.push(match value {
                 None => "–".to_owned(),
                 Some(value) if competes(system, part) && Some(*value) == *best => {
-                    format!("**{}**", figure.show(*value))
+                    format!("**{}**", column.figure.show(*value))
                 }
-                Some(value) => figure.show(*value),
+                Some(value) => column.figure.show(*value),
             });
         }
         table.push(cells);
     }
     table
+}
+
+struct Column<'a> {
+    case: &'a CaseResult,
+    figure: Figure,
+    /// What a system's row is chosen by: the same in all columns of a case.
+    chosen_by: Figure,
+}
+
+impl Column<'_> {
+    /// The median of the row that the system is shown with.
+    fn of(&self, report: &Report, system: &str) -> Option<f64> {
+        let ranking = self.case.ranking(self.chosen_by);
+        let (row, _) = ranking.iter().find(|(row, _)| {
+            let entry = report.entry(&row.row);
+            entry.is_some_and(|entry| entry.system == system)
+        })?;
+        Some(row.spread(self.figure)?.median)
+    }
+
+    /// The best of what is shown of the systems that compete.
+    fn best(&self, report: &Report) -> Option<f64> {
+        systems(report)
+            .into_iter()
+            .filter(|&(system, part)| competes(system, part))
+            .filter_map(|(system, _)| self.of(report, system))
+            .reduce(match self.figure.more_is_better() {
+                true => f64::max,
+                false => f64::min,
+            })
+    }
+}
+
+/// Those that were measured.
+fn columns(report: &Report) -> Vec<Column<'_>> {
+    let mut columns = Vec::new();
+    for &(workload, label, figures) in COLUMNS {
+        let found = report
+            .cases
+            .iter()
+            .find(|it| it.workload == workload && label.is_none_or(|label| it.label == label));
+        let Some(case) = found else { continue };
+        columns.extend(figures.iter().map(|&figure| Column {
+            case,
+            figure,
+            chosen_by: figures[0],
+        }));
+    }
+    columns
 }
 
 /// Whether the system is one of the runtimes that sleep while they wait. No peer may poll
@@ -187,23 +224,6 @@ fn systems(report: &Report) -> Vec<(&str, Part)> {
     systems
 }
 
-/// The best median among the rows whose system and part are asked for.
-fn best(
-    report: &Report,
-    case: &CaseResult,
-    figure: Figure,
-    asked_for: impl Fn(&str, Part) -> bool,
-) -> Option<f64> {
-    case.ranking(figure)
-        .iter()
-        .find(|(row, _)| {
-            let entry = report.entry(&row.row);
-            row.row != roster::MEMCPY
-                && entry.is_some_and(|entry| asked_for(&entry.system, entry.part))
-        })
-        .map(|(_, spread)| spread.median)
-}
-
 /// The pictures of the block.
 fn pictures(report: &Report) -> Vec<(&'static str, String)> {
     let largest = report
@@ -216,21 +236,24 @@ fn pictures(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// What the table shows, where it was measured; the first case if no label is
-/// given.
-const COLUMNS: [(Workload, Option<&str>, Figure); 9] = [
-    (Workload::Bulk, Some("1 MB"), Figure::Rate),
-    (Workload::Bulk, Some("100 MB"), Figure::Rate),
-    (Workload::BulkUnix, Some("100 MB"), Figure::Rate),
-    (Workload::Rtt, None, Figure::Median),
-    (Workload::Fanin, Some("5000 connections"), Figure::FrameRate),
+/// given. A system's row is chosen by the first figure.
+const COLUMNS: &[(Workload, Option<&str>, &[Figure])] = &[
+    (Workload::Bulk, Some("1 MB"), &[Figure::Rate]),
+    (Workload::Bulk, Some("100 MB"), &[Figure::Rate]),
+    (Workload::BulkUnix, Some("100 MB"), &[Figure::Rate]),
+    (Workload::Rtt, None, &[Figure::Median]),
+    (
+        Workload::Fanin,
+        Some("5000 connections"),
+        &[Figure::FrameRate],
+    ),
     (
         Workload::Pipeline,
         Some("50 connections × 64"),
-        Figure::FrameRate,
+        &[Figure::FrameRate],
     ),
-    (Workload::Mixed, None, Figure::P99),
-    (Workload::Mixed, None, Figure::BulkRate),
-    (Workload::Idle, None, Figure::ResidentPerConnection),
+    (Workload::Mixed, None, &[Figure::P99, Figure::BulkRate]),
+    (Workload::Idle, None, &[Figure::ResidentPerConnection]),
 ];
 
 const BEGIN: &str = "<!-- peers:begin -->";

@@ -284,3 +284,28 @@ fn bold_in_readme_is_the_best_of_those_that_sleep() {
         }
     }
 }
+
+#[test]
+fn readme_shows_one_row_of_a_system_in_a_case() {
+    let mut report = report(&[
+        ("readinto", &[1.0]),
+        ("asio", &[1.0]),
+        ("asio-whole", &[1.0]),
+    ]);
+    let case = &mut report.cases[0];
+    case.workload = Workload::Mixed;
+    let turns = [(700e-6, 2400e6), (1100e-6, 1400e6), (31e-3, 3000e6)];
+    for (row, (p99, rate)) in case.rows.iter_mut().zip(turns) {
+        row.rounds = vec![Measurement::from([
+            (Figure::P99, p99),
+            (Figure::BulkRate, rate),
+        ])];
+    }
+    let block = readme::block(&report);
+    for line in [
+        "| **readinto** | **700** | **2400** |",
+        "| asio | 1100 | 1400 |",
+    ] {
+        assert!(block.contains(line), "{line} is not in {block}");
+    }
+}
