@@ -39,7 +39,8 @@ impl Rival<'_> {
 }
 
 /// For each figure of each case where a peer beats readinto: the best peer. The
-/// largest loss first. What rounds to 1.00 is a tie.
+/// largest loss first. What rounds to 1.00 is a tie. Ratios within a round decide,
+/// not the medians of the rounds, which drift with the machine.
 pub(super) fn losses(report: &Report) -> Vec<Rival<'_>> {
     let mut losses: Vec<_> = best(report, Part::Peer)
         .into_iter()

@@ -71,11 +71,12 @@ fn losses_section(report: &Report) -> String {
     if losses.is_empty() {
         text += match report.cases.is_empty() {
             true => "Nothing was measured.\n",
-            false => "Nowhere: no peer has a better median than readinto in any case measured.\n",
+            false => "Nowhere: no peer has a × above 1.00 in any case measured.\n",
         };
         return text;
     }
-    text += "The best peer wherever one is better. \"in some rounds\" means that readinto was the \
+    text += "The peer with the largest × wherever that is above 1; by the medians, readinto or \
+             another peer may be ahead nevertheless. \"in some rounds\" means that readinto was the \
              better one in others.\n\n";
     text + &rivals_table(&losses, "best peer").to_markdown()
 }

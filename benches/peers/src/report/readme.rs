@@ -62,7 +62,10 @@ pub(super) fn block(report: &Report) -> String {
     match losses.as_slice() {
         [] => text += "No peer beats readinto in what was measured.\n",
         losses => {
-            text += "Where a peer beats readinto:\n\n";
+            text += "Where a peer beats readinto: × is the median of the ratios within each round, \
+                     and the peer is the one with the largest. Both figures are medians of all \
+                     rounds, by which readinto, or another peer of the table, may be ahead \
+                     nevertheless.\n\n";
             for loss in losses {
                 writeln!(text, "- {}", told(loss)).expect("a string takes all");
             }

@@ -133,6 +133,23 @@ fn losses_come_first_and_name_the_best_peer() {
 }
 
 #[test]
+fn ratios_within_rounds_decide_what_readme_calls_a_loss() {
+    let report = report(&[
+        ("readinto", &[100.0, 200.0, 300.0]),
+        ("smol", &[110.0, 150.0, 330.0]),
+        ("go", &[100.0, 210.0, 290.0]),
+    ]);
+    let block = readme::block(&report);
+    for line in [
+        "× is the median of the ratios within each round",
+        "- bulk, 100 MB: smol has 150 against 200 (MB/s; ×1.10, not in every round)",
+        "| go | **210** |",
+    ] {
+        assert!(block.contains(line), "{line} is not in {block}");
+    }
+}
+
+#[test]
 fn a_tie_is_no_loss_and_a_report_without_losses_says_so() {
     let report = report(&[("readinto", &[1000.0]), ("smol", &[1004.0])]);
     assert!(losses::losses(&report).is_empty());
