@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
@@ -178,7 +179,7 @@ fn connections_above_the_limit_wait_for_others_to_end() {
 fn a_signal_ends_the_server_once_the_requests_in_flight_are_answered() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("disk");
-    std::fs::write(&path, [0; 4096]).unwrap();
+    fs::write(&path, [0; 4096]).unwrap();
     let server = Server::start(&["--file", path.to_str().unwrap()]);
     let (mut idle, mut greeting, mut busy) = (server.client(), server.connect(), server.client());
     greeting.greet(3);
@@ -197,7 +198,7 @@ fn a_signal_ends_the_server_once_the_requests_in_flight_are_answered() {
     drop((idle, greeting, busy));
     assert_eq!(server.finish(), (Some(0), vec![]));
     let expected = [&[1; 100][..], &[3; 3996]].concat();
-    assert_same(&std::fs::read(&path).unwrap(), &expected);
+    assert_same(&fs::read(&path).unwrap(), &expected);
 }
 
 #[test]
@@ -211,6 +212,27 @@ fn what_has_arrived_by_the_end_is_answered() {
     for cookie in 0..=20 {
         assert_eq!(busy.reply(cookie), OK);
     }
+    assert!(busy.is_closed());
+    drop(busy);
+    assert_eq!(server.finish(), (Some(0), vec![]));
+}
+
+#[test]
+fn a_request_that_has_begun_by_the_end_is_answered_behind_all_others() {
+    let server = Server::start(&["--size", "1MiB"]);
+    let (mut idle, mut busy) = (server.client(), server.client());
+    // More than the client's window, so that some of it stays in the server's kernel.
+    const LEN: usize = 256 * 1024;
+    let begun = request(0, FLUSH, 1, 0, 0);
+    busy.send(&[&request(0, READ, 0, 0, LEN as u32), &begun[..10]].concat());
+    // When it has answered this, it has seen the above.
+    assert_eq!(idle.read(0, 512), [0; 512]);
+    server.signal(Signal::SIGTERM);
+    assert!(idle.is_closed());
+    busy.send(&begun[10..]);
+    assert_eq!(busy.reply(0), OK);
+    assert_same(&busy.receive::<LEN>(), &[0; LEN]);
+    assert_eq!(busy.reply(1), OK);
     assert!(busy.is_closed());
     drop(busy);
     assert_eq!(server.finish(), (Some(0), vec![]));

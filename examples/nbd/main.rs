@@ -11,8 +11,9 @@
 //! name. Each connection is a task. It answers its requests in order, and has its
 //! payloads received where the disk wants them.
 //!
-//! On SIGINT or SIGTERM it answers the requests that have arrived and ends; a second signal
-//! cuts them. There is no encryption, and whoever can connect can read and write all.
+//! On SIGINT or SIGTERM it answers the requests that have arrived, or begun to, and ends; a
+//! second signal cuts them. There is no encryption, and whoever can connect can read and
+//! write all.
 
 mod connection;
 mod disk;

@@ -33,20 +33,22 @@ impl Wire {
         self.stream.read_exact_into(buf).await
     }
 
-    /// Fills `buf` as well, unless the client has gone, or the drain begins first: then it
-    /// is `false`. What has arrived comes before either.
+    /// Fills `buf` as well, unless the client has gone, or the drain begins, before its first
+    /// byte: then it is `false`. What has arrived comes before either.
     pub(crate) async fn receive_until(
         &mut self,
         drain: &Drain,
         handle: &Handle,
         buf: &mut [u8],
-    ) -> Result<bool, StreamError> {
+    ) -> io::Result<bool> {
         if self.stream.buffered() >= buf.len() {
             self.stream.read_exact_into(buf).await?;
             return Ok(true);
         }
         self.flush().await?;
-        let read = self.stream.read_exact_into(buf);
+        // A read of one byte is never dropped half-way, which would poison the stream.
+        let (first, rest) = buf.split_at_mut(1);
+        let read = self.stream.read_exact_into(first);
         let received = match select(read, pin!(drain.begun())).await {
             Either::Left((received, _)) => received,
             // It may only have given way to others: one more turn tells.
@@ -56,8 +58,19 @@ impl Wire {
             },
         };
         match received {
-            Err(StreamError::Eof { filled: 0, .. }) => Ok(false),
-            received => received.map(|()| true),
+            Err(StreamError::Eof { .. }) => return Ok(false),
+            received => received?,
+        }
+        match self.stream.read_exact_into(rest).await {
+            Err(StreamError::Eof { filled, wanted, .. }) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!(
+                    "the stream ended after {} of {} bytes",
+                    filled + 1,
+                    wanted + 1
+                ),
+            )),
+            received => Ok(received.map(|()| true)?),
         }
     }
 
