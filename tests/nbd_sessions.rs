@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::signal::Signal;
 
@@ -294,4 +294,20 @@ fn a_unix_socket_is_removed_at_the_end() {
     server.signal(Signal::SIGTERM);
     assert!(server.finish().0.success());
     assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_socket_that_is_not_its_own_any_more_stays_and_is_no_failure() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let address = format!("unix:{}", path.display());
+    for replaced in [false, true] {
+        let (server, _) = Example::listening("nbd", &["--listen", &address, "--size", "1MiB"]);
+        fs::remove_file(&path).unwrap();
+        let _other = replaced.then(|| UnixListener::bind(&path).unwrap());
+        server.signal(Signal::SIGTERM);
+        let (status, _, complaints) = server.finish();
+        assert!(status.success(), "{complaints:?}");
+        assert_eq!(path.exists(), replaced);
+    }
 }

@@ -26,6 +26,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::num::NonZero;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -101,14 +102,29 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let stop = stop_signals()?;
     let listener = Listener::bind(&handle, &options.listen)?;
+    let socket = socket_file(&options.listen);
     println!("listening on {}", listener.local_address());
     let patience = Duration::from_secs(options.handshake_timeout);
     let server = Server::new(handle, disk, options.max_connections.get(), patience);
-    let served = reactor.block_on(server.run(listener, stop))?;
-    if let Address::Unix(path) = &options.listen {
-        fs::remove_file(path)?;
+    let served = reactor.block_on(server.run(listener, stop));
+    if let Address::Unix(path) = &options.listen
+        // Another server may have put its own there.
+        && socket.is_some()
+        && socket == socket_file(&options.listen)
+        && let Err(error) = fs::remove_file(path)
+    {
+        eprintln!("nbd: cannot remove {}: {error}", path.display());
     }
-    served
+    served?
+}
+
+/// Device and inode of the file at the path of a Unix socket.
+fn socket_file(address: &Address) -> Option<(u64, u64)> {
+    let Address::Unix(path) = address else {
+        return None;
+    };
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// SIGINT and SIGTERM, as they come.
