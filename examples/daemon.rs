@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use readinto::{BoundListener, DrainGuard, FrameReader, FrameWriter, Listener, Prefix};
-use readinto::{Reactor, Shard, Shards, Stats, Stream};
+use readinto::{BoundListener, DrainGuard, FrameError, FrameReader, FrameWriter, Listener};
+use readinto::{Prefix, Reactor, Shard, Shards, Stats, Stream};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -125,16 +125,30 @@ async fn answer(shard: &Shard, stream: Stream, guard: &DrainGuard) -> io::Result
     let mut answers = FrameWriter::new(write, Prefix::U32Be)
         .stall_timeout(minute)
         .shortage_timeout(minute / 6);
+    let answered = answer_all(&mut questions, &mut answers).await;
+    let refused = matches!(
+        answered,
+        Err(FrameError::TooLarge { .. } | FrameError::OverBudget { .. })
+    );
+    if refused || questions.is_drained() {
+        // The peer may be sending still, and not have read the last answers yet.
+        guard.settle();
+        let lingered = questions.linger(answers, LINGER).await;
+        answered?;
+        return lingered;
+    }
+    Ok(answered?)
+}
+
+async fn answer_all(
+    questions: &mut FrameReader,
+    answers: &mut FrameWriter,
+) -> Result<(), FrameError> {
     while let Some(question) = questions.next().await? {
         answers.feed(question).await?;
         if !questions.is_next_ready() {
             answers.flush().await?;
         }
-    }
-    if questions.is_drained() {
-        // The peer may be sending still, and not have read the last answers yet.
-        guard.settle();
-        questions.linger(answers, LINGER).await?;
     }
     Ok(())
 }

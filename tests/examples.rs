@@ -288,6 +288,24 @@ fn the_daemon_ends_in_order_although_a_peer_goes_on_sending() {
 }
 
 #[test]
+fn the_daemon_loses_no_answer_to_the_frame_that_is_too_long() {
+    let (daemon, address) = Example::listening("daemon", &[ANY_PORT]);
+    let mut peer = TcpStream::connect(&address).unwrap();
+    // More than the peer's window, so that some of the answers stay in the daemon's kernel.
+    let questions = framed(Prefix::U32Be, &pattern(1, 100_000)).repeat(3);
+    let too_long = [&[0x7f; 4][..], b"what will not be read"].concat();
+    peer.write_all(&[&questions[..], &too_long].concat())
+        .unwrap();
+    while !asked(&daemon).contains("frames_out: 3,") {}
+    let mut answers = Vec::new();
+    peer.read_to_end(&mut answers).unwrap();
+    assert_same(&answers, &questions);
+    drop(peer);
+    let complaint = daemon.complaint();
+    assert!(complaint.contains("2139062143"), "{complaint}");
+}
+
+#[test]
 fn a_daemon_that_can_not_accept_any_more_ends_and_says_why() {
     let fault = "accept4:error=EBADF";
     let Some((status, _, complaints)) = finish_with_fault("daemon", &[ANY_PORT], fault) else {
