@@ -20,8 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     for question in ["one", "two", "three"] {
-        questions.send(question.to_owned())?;
-        let answer = answered.recv().ok_or("no answer")?;
+        // If the thread has failed, it tells why in the end.
+        if questions.send(question.to_owned()).is_err() {
+            break;
+        }
+        let Some(answer) = answered.recv() else { break };
         println!("{question}: {answer}");
     }
     // The end of the questions is the end of the thread.

@@ -357,3 +357,14 @@ fn a_program_without_async_asks_a_reactor_beside_it() {
     assert!(status.success(), "{complaints:?}");
     assert_eq!(lines, ["one: ONE", "two: TWO", "three: THREE"]);
 }
+
+#[test]
+fn a_program_without_async_hears_why_the_reactor_beside_it_has_failed() {
+    if let Some((status, _, complaints)) =
+        finish_with_fault("beside", &[], "listen:error=EADDRINUSE")
+    {
+        assert!(!status.success());
+        let reason = complaints.last().expect("a reason");
+        assert!(reason.contains("in use"), "{reason}");
+    }
+}
