@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{BINARY, Server, payload, wait_for};
+use support::{BINARY, Process, Server, payload, wait_for};
 
 #[test]
 fn beyond_the_maximum_a_connection_waits_until_another_ends() {
@@ -177,4 +177,16 @@ fn processor_ticks(id: u32) -> u64 {
     let fields: Vec<_> = fields.split_whitespace().collect();
     // Fields 14 and 15 of proc(5); the first here is the third there.
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn threads_that_can_not_be_started_are_named() {
+    // The listeners of as many fit, their reactors don't.
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n 64; exec "$0" "$@""#, BINARY, "serve"]);
+    command.args(["--listen", "127.0.0.1:0", "--threads", "30"]);
+    let finished = Process::spawn(&mut command).finish();
+    let error = finished.assert_code(1).stderr.last().expect("a reason");
+    assert!(error.contains("30 threads"), "{error}");
+    assert!(error.contains("--threads"), "{error}");
 }

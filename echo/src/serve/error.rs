@@ -13,6 +13,8 @@ use crate::limit::Limit;
 pub(crate) enum ServeError {
     /// No reactor, or it failed.
     Reactor(io::Error),
+    /// One of several threads, or its reactor, could not be started.
+    Start { threads: usize, source: io::Error },
     /// The kernel refused the address, which the error names.
     Bind(io::Error),
     /// The path of a Unix socket is taken.
@@ -39,6 +41,10 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServeError::Reactor(error) => write!(f, "cannot run the event loop: {error}"),
+            ServeError::Start { threads, source } => write!(
+                f,
+                "cannot start {threads} threads: {source}; choose fewer --threads"
+            ),
             ServeError::Bind(error) => {
                 write!(f, "{error}; ")?;
                 f.write_str(match error.kind() {

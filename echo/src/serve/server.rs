@@ -38,7 +38,10 @@ impl Server {
                 served
             }
         })
-        .map_err(ServeError::Reactor)?;
+        .map_err(|source| match threads {
+            1 => ServeError::Reactor(source),
+            _ => ServeError::Start { threads, source },
+        })?;
         Ok(Server { shards, drain })
     }
 
