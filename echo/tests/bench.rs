@@ -268,6 +268,19 @@ fn a_silent_server_is_given_up() {
     ]);
     assert!(error.contains(&address), "{error}");
     assert!(error.contains("no answer within 200ms"), "{error}");
+    assert!(error.contains("--timeout"), "{error}");
+}
+
+#[test]
+fn likely_reasons_of_having_no_answer_at_all_are_named() {
+    let server = Server::start(&["--max-connections", "1", "--max-frame", "1KiB"]);
+    let connect = ["--connect", server.address()];
+    let full = ["--connections", "2", "--frame-size", "1", "--timeout", "1s"];
+    let error = failure(&[&connect[..], &full].concat());
+    assert!(error.contains("fewer connections"), "{error}");
+    let error = failure(&[&connect[..], &["--frame-size", "1025"]].concat());
+    assert!(error.contains("--max-frame"), "{error}");
+    assert!(error.contains("--prefix"), "{error}");
 }
 
 #[test]

@@ -82,10 +82,24 @@ impl fmt::Display for BenchError {
                 frame,
                 frames,
                 trouble,
-            } => write!(
-                f,
-                "{address}, connection {connection}, frame {frame} of {frames}: {trouble}"
-            ),
+            } => {
+                write!(
+                    f,
+                    "{address}, connection {connection}, frame {frame} of {frames}: {trouble}"
+                )?;
+                match trouble {
+                    // Whoever waits in the kernel's queue is connected, too.
+                    Trouble::Late(_) if *frame == 1 => f.write_str(
+                        "; the server may serve fewer connections at once, \
+                         or expect another --prefix",
+                    ),
+                    Trouble::Closed if *frame == 1 => f.write_str(
+                        "; its log says why: its --max-frame may be lower, \
+                         or its --prefix another",
+                    ),
+                    _ => Ok(()),
+                }
+            }
             BenchError::Task(error) => error.fmt(f),
             BenchError::Report(error) => write!(f, "cannot write the report: {error}"),
         }
@@ -126,7 +140,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the answer has {got} bytes instead of {expected}")
             }
             Trouble::WrongByte(difference) => write!(f, "wrong answer: {difference}"),
-            Trouble::Late(limit) => write!(f, "no answer within {limit}"),
+            Trouble::Late(limit) => write!(f, "no answer within {limit} (see --timeout)"),
             Trouble::Frame(error) => error.fmt(f),
         }
     }
