@@ -284,6 +284,21 @@ fn likely_reasons_of_having_no_answer_at_all_are_named() {
 }
 
 #[test]
+fn how_far_the_warm_up_is_can_be_seen() {
+    let address = serve_one(|mut stream| {
+        let frame = read_frame(&mut stream);
+        stream.write_all(&frame).unwrap();
+        // Until the benchmark is killed.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let mut command = Command::new(BINARY);
+    command.args(["bench", "--json", "--connect", &address]);
+    let mut bench = Process::spawn(command.args(["--frame-size", "10", "--warmup", "3"]));
+    let line = bench.stderr_line("frames");
+    assert!(line.contains("warm-up: 1 of 3 frames"), "{line}");
+}
+
+#[test]
 fn nobody_there_is_an_error_that_names_the_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -110,26 +110,22 @@ async fn exchange_all(
     let frames = u64::from(options.frames);
     let connections = u64::from(options.connections);
 
+    let progress = Progress::new("warm-up", connections * warmup, plan.frame_size);
+    let (progress, showing) = show(handle, progress);
     let ready = (1..=connections).map(|number| {
-        let (handle, plan) = (handle.clone(), plan.clone());
+        let (handle, plan, progress) = (handle.clone(), plan.clone(), progress.clone());
         async move {
             let mut client = Client::connect(handle, plan, number).await?;
-            client.exchange(warmup, |_| {}).await?;
+            client.exchange(warmup, |_| progress.count()).await?;
             Ok(client)
         }
     });
     let clients = run_tasks(handle, ready).await?;
+    drop((showing, progress));
 
     let round_trips = Rc::new(RefCell::new(new_histogram()));
-    let progress = Rc::new(Progress::new(connections * frames, plan.frame_size));
-    let showing = {
-        let (handle, progress) = (handle.clone(), progress.clone());
-        AbortOnDrop(
-            handle
-                .clone()
-                .spawn(async move { progress.show(&handle).await }),
-        )
-    };
+    let progress = Progress::new("benchmark", connections * frames, plan.frame_size);
+    let (progress, showing) = show(handle, progress);
     let used_before = Usage::now();
     let start = Instant::now();
     let counted = clients.into_iter().map(|mut client| {
@@ -157,6 +153,15 @@ async fn exchange_all(
         used,
         round_trips: round_trips.replace(new_histogram()),
     })
+}
+
+/// Shows `progress` until the second of these is dropped.
+fn show(handle: &Handle, progress: Progress) -> (Rc<Progress>, AbortOnDrop) {
+    let progress = Rc::new(progress);
+    let shown = progress.clone();
+    let clock = handle.clone();
+    let showing = handle.spawn(async move { shown.show(&clock).await });
+    (progress, AbortOnDrop(showing))
 }
 
 /// Runs the futures as tasks, until all have ended well or one has not.

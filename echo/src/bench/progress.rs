@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use readinto::Handle;
 
-/// The frames that have been answered, out of all.
+/// The frames that have been answered, out of all of a part of the benchmark.
 pub(crate) struct Progress {
+    part: &'static str,
     answered: Cell<u64>,
     total: u64,
     frame_size: usize,
@@ -20,15 +21,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(total: u64, frame_size: usize) -> Progress {
+    pub(crate) fn new(part: &'static str, total: u64, frame_size: usize) -> Progress {
         Progress {
+            part,
             answered: Cell::new(0),
             total,
             frame_size,
             started: Cell::new(Instant::now()),
             bar: io::stderr().is_terminal().then(|| {
                 let style = ProgressStyle::with_template(BAR).expect("the template is right");
-                ProgressBar::new(total).with_style(style)
+                ProgressBar::new(total).with_style(style).with_prefix(part)
             }),
         }
     }
@@ -53,7 +55,8 @@ impl Progress {
                     // Whoever closed standard error does not want to know.
                     let _ = writeln!(
                         io::stderr(),
-                        "{} of {} frames, {}",
+                        "{}: {} of {} frames, {}",
+                        self.part,
                         self.answered.get(),
                         self.total,
                         self.rate()
@@ -78,6 +81,6 @@ impl Drop for Progress {
     }
 }
 
-const BAR: &str = "{wide_bar} {pos} of {len} frames, {msg}, {eta} left";
+const BAR: &str = "{prefix} {wide_bar} {pos} of {len} frames, {msg}, {eta} left";
 const BAR_STEP: Duration = Duration::from_millis(200);
 const LINE_STEP: Duration = Duration::from_secs(5);
