@@ -97,6 +97,7 @@ fn garbage_ends_the_connection_with_one_line() {
     let complain = |about: &str, garbage: &dyn Fn() -> Client| {
         let mut client = garbage();
         assert!(client.is_closed());
+        drop(client);
         let line = server.complaint();
         assert!(line.contains(about), "{line}");
     };
@@ -135,6 +136,26 @@ fn garbage_ends_the_connection_with_one_line() {
         client
     });
     assert_eq!(server.client().read(0, 512), [0; 512]);
+    assert_eq!(server.stop(), [""; 0]);
+}
+
+#[test]
+fn garbage_costs_a_client_none_of_the_replies_before_it() {
+    let server = Server::start(&["--size", "1MiB"]);
+    let mut client = server.client();
+    // More than the client's window, so that some of it stays in the server's kernel, and
+    // more garbage than is read ahead.
+    const LEN: usize = 256 * 1024;
+    let read = request(0, READ, 1, 0, LEN as u32);
+    let write = [&request(0, WRITE, 2, 0, 512)[..], &[1; 512]].concat();
+    client.send(&[&read[..], &write, &[b'x'; 50_000]].concat());
+    assert_eq!(client.reply(1), OK);
+    assert_same(&client.receive::<LEN>(), &[0; LEN]);
+    assert_eq!(client.reply(2), OK);
+    assert!(client.is_closed());
+    drop(client);
+    let line = server.complaint();
+    assert!(line.contains("not a request"), "{line}");
     assert_eq!(server.stop(), [""; 0]);
 }
 

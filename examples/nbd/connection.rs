@@ -35,7 +35,10 @@ impl Connection {
         let mut last_requests = LAST_REQUESTS;
         let mut header = [0; Request::LEN];
         while last_requests > 0 && self.wire.receive_until(drain, handle, &mut header).await? {
-            let request = Request::parse(&header).ok_or_else(|| violation("not a request"))?;
+            let Some(request) = Request::parse(&header) else {
+                self.wire.flush().await?;
+                return Err(violation("not a request"));
+            };
             if request.command == CMD_DISC {
                 break;
             }

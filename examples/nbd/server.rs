@@ -96,10 +96,11 @@ impl Server {
         };
         if agreed {
             let mut connection = Connection::new(stream, self.disk.clone());
-            connection.serve(&self.drain, &self.handle).await?;
-            // All is answered: nothing is lost by a cut from here on.
+            let served = connection.serve(&self.drain, &self.handle).await;
+            // Nothing more will be answered: nothing is lost by a cut from here on.
             guard.settle();
             connection.close(&self.handle).await;
+            return served;
         }
         Ok(())
     }

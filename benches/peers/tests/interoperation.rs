@@ -12,7 +12,7 @@ use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
-use support::{Peer, SOON, harness, peer, rows_to_test};
+use support::{Peer, SOON, harness, peer, rows_to_test, skipped};
 
 /// How the length before each frame is written.
 #[derive(Clone, Copy)]
@@ -217,7 +217,7 @@ fn all_of_them_meet_readinto_on_both_sides() {
     let notes = report["notes"].as_array().unwrap();
     for row in &rows {
         if let Some(note) = notes.iter().find(|note| note["row"] == **row) {
-            eprintln!("skipped: {row}: {}", note["reason"]);
+            skipped(&format!("{row}: {}", note["reason"]));
             continue;
         }
         let outcomes: Vec<_> = encounters

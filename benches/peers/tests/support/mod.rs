@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+pub(crate) use skipped::skipped;
 
 /// Whatever waits fails after this.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -117,7 +122,7 @@ impl Peer {
     /// can't run the row.
     pub(crate) fn line(&mut self) -> Option<String> {
         if self.child.is_none() {
-            eprintln!("skipped: {}: {}", self.name, self.complaint);
+            skipped(&format!("{}: {}", self.name, self.complaint));
             return None;
         }
         if let Ok(line) = self.lines.recv_timeout(SOON) {
@@ -126,7 +131,7 @@ impl Peer {
         let code = self.exit_code();
         let complaint = self.complaint();
         assert_eq!(code, Some(3), "{}: {complaint}", self.name);
-        eprintln!("skipped: {}: {complaint}", self.name);
+        skipped(&format!("{}: {complaint}", self.name));
         None
     }
 
