@@ -6,10 +6,12 @@ mod support;
 use std::fs;
 use std::io::Write;
 
+use futures_util::future::join;
 use readinto::{FrameError, FrameReader, FrameWriter, Prefix, Stream};
+use socket2::SockRef;
 use support::{
-    Transport, arrived, assert_same, connected_pair, drained, drop_once, framed, header,
-    over_each_transport, pattern, run, stream_and_peer,
+    Transport, arrived, arrived_on, assert_same, connected_pair, drained, drop_once, framed,
+    header, over_each_transport, pattern, run, stream_and_peer, unread,
 };
 
 fn reader(stream: Stream, prefix: Prefix, max: usize) -> FrameReader {
@@ -315,6 +317,44 @@ fn a_length_that_a_peer_only_claims_costs_almost_nothing() {
             after.saturating_sub(before) < 3 << 30,
             "{before} bytes have become {after}"
         );
+    });
+}
+
+#[test]
+fn memory_that_lies_idle_goes_to_who_has_sent_a_part_of_a_frame_and_not_to_a_claim() {
+    const LEN: usize = 8 << 20;
+    run(async |handle| {
+        let idle = || handle.stats().memory_idle as usize;
+        let payload = pattern(5, LEN);
+        let (here, there) = connected_pair(&handle, Transport::Tcp).await;
+        let (mut first, mut peer) = (
+            reader(there, Prefix::U32Be, LEN),
+            writer(here, Prefix::U32Be),
+        );
+        let (sent, frame) = join(peer.write(&payload), first.next()).await;
+        sent.unwrap();
+        assert_same(frame.unwrap().unwrap(), &payload);
+        drop(first);
+        assert!(idle() >= LEN);
+
+        let frame = framed(Prefix::U32Be, &payload);
+        let (mut peer, there) = connected_pair(&handle, Transport::Tcp).await;
+        let arriving = there.socket().try_clone().unwrap();
+        let is_drained = || unread(&SockRef::from(&arriving), 1) == 0;
+        let mut second = reader(there, Prefix::U32Be, LEN);
+        let (claim, rest) = frame.split_at(4 + 3);
+        let (part, rest) = rest.split_at(LEN / 32);
+        peer.write_all(claim).await.unwrap();
+        arrived_on(SockRef::from(&arriving), claim.len()).await;
+        drop_once(second.next(), is_drained).await;
+        assert!(idle() >= LEN);
+        peer.write_all(part).await.unwrap();
+        arrived_on(SockRef::from(&arriving), part.len()).await;
+        drop_once(second.next(), is_drained).await;
+        assert!(idle() < LEN);
+        let (sent, frame) = join(peer.write_all(rest), second.next()).await;
+        sent.unwrap();
+        assert_same(frame.unwrap().unwrap(), &payload);
     });
 }
 

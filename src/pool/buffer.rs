@@ -2,6 +2,7 @@
 
 use std::collections::TryReserveError;
 use std::hint::black_box;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -22,7 +23,11 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(bytes: Vec<u8>, len: usize, pool: Rc<Pool>) -> Buffer {
+    pub(super) fn new(mut bytes: Vec<u8>, len: usize, pool: Rc<Pool>) -> Buffer {
+        if bytes.capacity() < with_lead(len) {
+            // What has come is copied once the frame gets more, so no more of this is used.
+            bytes.truncate(with_lead((len / PROOF).max(PAGE)));
+        }
         Buffer { bytes, len, pool }
     }
 
@@ -39,6 +44,10 @@ impl Buffer {
         if filled < self.there() || filled == self.len {
             return Ok(());
         }
+        self.move_to_idle(filled);
+        if filled < self.there() {
+            return Ok(());
+        }
         let target = self.len.min(filled + filled.clamp(PAGE, STEP));
         if LEAD + target > self.bytes.capacity() {
             let capacity = self.len.min((AHEAD * filled).max(FIRST));
@@ -49,6 +58,24 @@ impl Buffer {
         let target = (LEAD + target).min(self.bytes.capacity());
         self.bytes.resize(target, 0);
         Ok(())
+    }
+
+    /// Goes on in memory that lies idle, if there is more of that, and as much as what has
+    /// arrived deserves.
+    fn move_to_idle(&mut self, filled: usize) {
+        let deserved = deserved(self.len, filled);
+        let least = self.bytes.capacity();
+        if with_lead(deserved) > least
+            && let Some(mut bytes) = self.pool.take_idle(deserved, least, self.len)
+        {
+            let begun = self.bytes.len().min(with_lead(filled));
+            if bytes.len() < begun {
+                bytes.resize(begun, 0);
+            }
+            bytes[..begun].copy_from_slice(&self.bytes[..begun]);
+            mem::swap(&mut bytes, &mut self.bytes);
+            self.pool.keep_idle(bytes);
+        }
     }
 
     /// How many bytes of the frame there is memory for.
@@ -66,6 +93,13 @@ impl Buffer {
     /// If the system has no memory.
     pub(super) fn make_whole(&mut self) -> Result<(), TryReserveError> {
         let whole = with_lead(self.len);
+        if self.bytes.len() < whole {
+            self.pool.keep_idle(mem::take(&mut self.bytes));
+            self.bytes = self
+                .pool
+                .take_idle(self.len, 0, self.len)
+                .unwrap_or_default();
+        }
         if self.bytes.len() < whole {
             self.bytes = Vec::new();
             self.pool.make_room_for(self.len);
@@ -102,10 +136,7 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() > 0 {
-            self.pool.idle_buffers.borrow_mut().put(bytes);
-        }
+        self.pool.keep_idle(mem::take(&mut self.bytes));
         self.pool.buffers.give_back(self.len);
     }
 }
@@ -114,6 +145,15 @@ impl Drop for Buffer {
 pub(super) fn with_lead(len: usize) -> usize {
     // A claim may be as long as a number can be; there is no memory for it then.
     len.saturating_add(LEAD)
+}
+
+/// How much idle memory a frame of `len` bytes may have once `filled` of them have arrived.
+/// It has been touched, so what a peer only claims must not get it.
+pub(super) fn deserved(len: usize, filled: usize) -> usize {
+    match filled < len / PROOF {
+        true => len.min((AHEAD * filled).max(FIRST)),
+        false => len,
+    }
 }
 
 /// How many bytes lie before the frame.
@@ -126,6 +166,10 @@ pub(super) fn with_lead(len: usize) -> usize {
 /// (`docs/benchmarks.md`, "Where a buffer begins"). They are too few to be counted under
 /// the budget.
 const LEAD: usize = 64;
+
+/// What part of a long frame must have arrived before it gets idle memory for all of it. It
+/// is copied there.
+const PROOF: usize = 64;
 
 /// What is reserved for a frame at first, in bytes.
 const FIRST: usize = 64 * 1024;

@@ -92,15 +92,28 @@ impl Pool {
     }
 
     fn lend_buffer(self: &Rc<Self>, len: usize) -> Buffer {
+        let bytes = self.take_idle(buffer::deserved(len, 0), 0, len);
+        Buffer::new(bytes.unwrap_or_default(), len, self.clone())
+    }
+
+    /// Idle memory for so many `bytes` of a frame of `len`, or about as many; in any case
+    /// more than `least`.
+    fn take_idle(&self, bytes: usize, least: usize, len: usize) -> Option<Vec<u8>> {
+        let wanted = buffer::with_lead(bytes);
+        let mut idle = self.idle_buffers.borrow_mut().take(wanted, least)?;
         let whole = buffer::with_lead(len);
-        let idle = self.idle_buffers.borrow_mut().take(whole);
-        let mut bytes = idle.unwrap_or_default();
-        if self.budget.is_some() && bytes.capacity() > whole {
+        if self.budget.is_some() && idle.capacity() > whole {
             // What is accounted for is the frame's length, so be that true.
-            bytes.truncate(whole);
-            bytes.shrink_to(whole);
+            idle.truncate(whole);
+            idle.shrink_to(whole);
         }
-        Buffer::new(bytes, len, self.clone())
+        Some(idle)
+    }
+
+    fn keep_idle(&self, bytes: Vec<u8>) {
+        if bytes.capacity() > 0 {
+            self.idle_buffers.borrow_mut().put(bytes);
+        }
     }
 
     /// The longest frame that can ever be lent a buffer.

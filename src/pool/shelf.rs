@@ -22,13 +22,13 @@ impl Shelf {
         self.bytes
     }
 
-    /// The one closest to `len` bytes that would be at least half full; rather
-    /// one that holds them than one that has to grow.
-    pub(super) fn take(&mut self, len: usize) -> Option<Vec<u8>> {
+    /// Of those above `least` bytes, the one closest to `len` that would be at least half
+    /// full; rather one that holds them than one that has to grow.
+    pub(super) fn take(&mut self, len: usize, least: usize) -> Option<Vec<u8>> {
         let sizes = self.idle.iter().map(|idle| idle.bytes.capacity());
         let (index, _) = sizes
             .enumerate()
-            .filter(|&(_, size)| size / 2 <= len)
+            .filter(|&(_, size)| size > least && size / 2 <= len)
             .max_by_key(|&(_, size)| (size >= len, Reverse(size.abs_diff(len))))?;
         Some(self.remove(index))
     }
@@ -88,9 +88,12 @@ mod tests {
             (10_000, Some(20_000)),
             (9_000, None),
         ] {
-            let taken = shelf(&sizes).take(len);
+            let taken = shelf(&sizes).take(len, 0);
             assert_eq!(taken.map(|bytes| bytes.capacity()), expected, "{len}");
         }
+        let taken = shelf(&sizes).take(50_000, 60_000);
+        assert_eq!(taken.map(|bytes| bytes.capacity()), Some(100_000));
+        assert_eq!(shelf(&sizes).take(50_000, 100_000), None);
     }
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
         let mut shelf = shelf(&[100, 200, 300]);
         shelf.sweep();
         assert_eq!(shelf.bytes(), 600, "they have only just come");
-        let needed = shelf.take(200).unwrap();
+        let needed = shelf.take(200, 0).unwrap();
         shelf.put(needed);
         shelf.sweep();
         assert_eq!(shelf.bytes(), 200);
@@ -112,7 +115,7 @@ mod tests {
         for _ in 0..3 {
             shelf.sweep();
             for len in [20_000, 100_000_000] {
-                let bytes = shelf.take(len).unwrap();
+                let bytes = shelf.take(len, 0).unwrap();
                 shelf.put(bytes);
             }
         }
