@@ -80,6 +80,25 @@ fn a_connection_that_there_is_no_room_for_waits_until_there_is() {
     }
 }
 
+/// What fails is the first attempt, with the error that the kernel has for a connection
+/// that was reset in its queue.
+#[test]
+fn a_connection_that_died_while_it_waited_is_passed_over() {
+    let workload = || {
+        run(async |handle| {
+            let (listener, _folder) = listen(&handle, Transport::Tcp);
+            let _peer = connect_blocking(&listener.local_address());
+            let _stream = listener.accept().await.unwrap();
+            let stats = handle.stats();
+            assert_eq!((stats.accepts_skipped, stats.accepted), (1, 1));
+        });
+    };
+    let name = "a_connection_that_died_while_it_waited_is_passed_over";
+    let call = ["-e", "trace=accept4"];
+    let fault = ["-e", "inject=accept4:error=ECONNABORTED:when=1"];
+    traced_with(&[call, fault].concat(), name, workload);
+}
+
 /// Whoever connects to a socket that listens for a moment only is reset.
 #[test]
 fn of_many_listeners_none_is_there_for_a_moment_only() {

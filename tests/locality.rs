@@ -20,6 +20,7 @@ fn on_loopback_the_buffer_is_fixed() {
         let (here, there) = connected_pair(&handle, Transport::Tcp).await;
         for stream in [here, there] {
             assert_eq!(buffer_of(&stream), expected_on_the_same_host());
+            assert!(stream.socket().tcp_nodelay().unwrap());
         }
     });
 }

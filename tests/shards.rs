@@ -6,12 +6,13 @@ mod support;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use readinto::{Address, BoundListener, FrameReader, FrameWriter, Listener, Prefix, Reactor};
 use readinto::{Shard, ShardError, Shards, Stream};
 use socket2::Socket;
-use support::{Transport, connect_blocking, framed};
+use support::{DEADLINE, Transport, connect_blocking, framed};
 use tempfile::TempDir;
 
 const THREADS: usize = 2;
@@ -45,6 +46,13 @@ async fn echo(shard: Shard, stream: Stream) {
     while let Some(payload) = frames.next().await.unwrap() {
         answers.write(payload).await.unwrap();
     }
+}
+
+/// Their ends, within the deadline.
+fn joined<T: Send + 'static>(shards: Shards<T>) -> Vec<Result<T, ShardError>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(shards.join()));
+    receiver.recv_timeout(DEADLINE).expect("all of them end")
 }
 
 /// An address of each kind, where port 0 is to be found out.
@@ -91,7 +99,7 @@ fn all_threads_serve_one_address_and_one_word_drains_them() {
         in_flight.read_to_end(&mut answer).unwrap();
         assert_eq!(answer, question);
 
-        let counts: Vec<_> = shards.join().into_iter().map(Result::unwrap).collect();
+        let counts: Vec<_> = joined(shards).into_iter().map(Result::unwrap).collect();
         assert_eq!(counts.iter().sum::<usize>(), 64, "{counts:?}");
         if transport == Transport::Tcp {
             // By a hash of 64 different ports: that one thread gets none of them
@@ -130,7 +138,10 @@ fn connections_wait_for_a_listener_that_is_not_attached_yet() {
         shards.drain();
         drop(peers);
         assert_eq!(
-            shards.join().into_iter().map(Result::unwrap).sum::<usize>(),
+            joined(shards)
+                .into_iter()
+                .map(Result::unwrap)
+                .sum::<usize>(),
             16
         );
     }
@@ -150,11 +161,11 @@ fn outputs_come_in_the_order_of_the_seeds() {
         }
     };
     let shards = Shards::start(Reactor::builder(), 0..5, main).unwrap();
-    let outputs: Vec<_> = shards.join().into_iter().map(Result::unwrap).collect();
+    let outputs: Vec<_> = joined(shards).into_iter().map(Result::unwrap).collect();
     assert_eq!(outputs, [0, 10, 20, 30, 40]);
 }
 
-/// What can't be built is an error, and those that could be are told to end.
+/// What can't be built is an error.
 #[test]
 fn a_reactor_that_can_not_be_built_is_an_error() {
     let too_little = Reactor::builder().memory_budget(1);
@@ -172,7 +183,7 @@ fn a_panic_in_a_future_is_told_in_its_place() {
     })
     .unwrap();
     shards.drain();
-    let [first, second, third] = <[_; 3]>::try_from(shards.join()).unwrap();
+    let [first, second, third] = <[_; 3]>::try_from(joined(shards)).unwrap();
     assert_eq!((first.unwrap(), third.unwrap()), (0, 2));
     let error = second.unwrap_err();
     assert!(error.to_string().contains("as was asked for"), "{error}");
@@ -196,6 +207,6 @@ fn the_word_to_drain_is_never_lost() {
         }
         shards.drain();
         shards.drain();
-        assert!(shards.join().into_iter().all(|ended| ended.is_ok()));
+        assert!(joined(shards).into_iter().all(|ended| ended.is_ok()));
     }
 }

@@ -67,16 +67,20 @@ fn turns_polls_and_tasks_are_counted() {
 
 #[test]
 fn spinning_is_counted_and_is_no_sleep() {
-    let mut reactor = Reactor::builder()
-        .busy_poll(Duration::from_millis(2))
-        .build()
-        .unwrap();
-    turn_now(&mut reactor);
-    let before = reactor.handle().stats();
-    reactor.turn(Some(Duration::from_millis(1))).unwrap();
-    let stats = counted(&reactor.handle(), &before);
-    assert!(stats.spins > 0, "{stats:?}");
-    assert_eq!(stats.sleeps, 0);
+    let spins_of_a_turn = || {
+        let mut reactor = Reactor::builder()
+            .busy_poll(Duration::from_millis(2))
+            .build()
+            .unwrap();
+        turn_now(&mut reactor);
+        let before = reactor.handle().stats();
+        reactor.turn(Some(Duration::from_millis(1))).unwrap();
+        let stats = counted(&reactor.handle(), &before);
+        assert_eq!(stats.sleeps, 0);
+        stats.spins
+    };
+    // It may be over before its first spin, where the processor is taken away from it.
+    assert!((0..50).any(|_| spins_of_a_turn() > 0));
 }
 
 #[test]

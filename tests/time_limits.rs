@@ -230,9 +230,11 @@ fn the_idle_time_begins_where_the_frame_ends() {
 fn frames_in_time_are_never_given_up() {
     run(async |handle| {
         let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
+        // Longer than any pause of the sender's, and shorter than all of them.
+        let limit = Duration::from_secs(1);
         let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, MAX)
-            .idle_timeout(SHORT)
-            .frame_timeout(SHORT);
+            .idle_timeout(limit)
+            .frame_timeout(limit);
         let frame = framed(Prefix::U32Be, b"in time");
         let each = 10;
         let sending = peer_thread(move || {
@@ -247,12 +249,14 @@ fn frames_in_time_are_never_given_up() {
             ];
             for part in parts.iter().flatten() {
                 peer.write_all(part).unwrap();
-                thread::sleep(SHORT / 5);
+                thread::sleep(limit / 25);
             }
         });
+        let start = Instant::now();
         for _ in 0..3 * each {
             assert_eq!(frames.next().await.unwrap(), Some(&b"in time"[..]));
         }
+        assert!(start.elapsed() > limit, "not put to the test");
         sending.join().await;
     });
 }

@@ -44,13 +44,13 @@ impl Builder {
     }
 
     /// How many closures [`Remote::spawn`](super::Remote::spawn) may have waiting at once, 1024 by
-    /// default. The queue keeps the room that it has once needed.
+    /// default, and at least one. The queue keeps the room that it has once needed.
     ///
     /// # Examples
     ///
     /// See [`build`](Builder::build).
     pub fn remote_capacity(mut self, closures: usize) -> Builder {
-        self.remote_capacity = closures;
+        self.remote_capacity = closures.max(1);
         self
     }
 

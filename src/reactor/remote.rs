@@ -90,10 +90,10 @@ impl Remote {
         }
     }
 
-    /// Ends the current, or else the next, sleep of the reactor.
+    /// Ends the sleep of the turn that is under way, or else of the next one.
     ///
-    /// A thread that waits in [`Reactor::turn`] returns from it. If the
-    /// reactor is gone, nothing happens.
+    /// A thread that waits in [`Reactor::turn`] returns from it. If the turn has slept
+    /// already, it is that turn that was ended. If the reactor is gone, nothing happens.
     ///
     /// # Examples
     ///

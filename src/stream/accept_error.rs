@@ -103,9 +103,16 @@ mod tests {
             (
                 &[
                     libc::ECONNABORTED,
-                    libc::EPROTO,
-                    libc::EPERM,
+                    libc::EHOSTDOWN,
+                    libc::EHOSTUNREACH,
                     libc::ENETDOWN,
+                    libc::ENETUNREACH,
+                    libc::ENOPROTOOPT,
+                    libc::EOPNOTSUPP,
+                    libc::EPERM,
+                    libc::EPROTO,
+                    #[cfg(any(target_os = "linux", target_os = "android"))]
+                    libc::ENONET,
                 ][..],
                 Verdict::Skip,
             ),
