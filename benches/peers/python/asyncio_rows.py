@@ -35,8 +35,8 @@ class Row:
             server = await self.start(listener, prefix)
             host, port = listener.getsockname()
 
-            async def iteration(header, payload):
-                return await self.one(host, port, prefix, header, payload)
+            async def iteration(header, payload, room):
+                return await self.one(host, port, prefix, header, payload, room)
 
             await seed(options, iteration)
             server.close()
@@ -80,7 +80,7 @@ class Row:
         _, protocol = await create(lambda: self.kind(prefix, client=True), sock=connection)
         return protocol.exchange
 
-    async def one(self, host, port, prefix, header, payload):
+    async def one(self, host, port, prefix, header, payload, room):
         """A connection, a frame in two writes, an answer."""
         if self.kind is None:
             reader, writer = await asyncio.open_connection(host, port, limit=LIMIT)
@@ -92,7 +92,7 @@ class Row:
             return answer
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_connection(
-            lambda: self.kind(prefix, client=True), host, port
+            lambda: self.kind(prefix, client=True, room=room), host, port
         )
         protocol.answer = loop.create_future()
         protocol.transport.write(header)
@@ -138,10 +138,14 @@ async def echo_stream(reader, writer, prefix):
 
 
 class Framed:
-    """What both kinds of protocol do with a frame: echo it, or hand it over."""
+    """What both kinds of protocol do with a frame: echo it, or hand it over.
 
-    def __init__(self, prefix, client=False):
+    `room` is for the payloads, where they have a place of their own.
+    """
+
+    def __init__(self, prefix, client=False, room=b""):
         self.prefix = prefix
+        self.room = room
         self.client = client
         self.answer = None
         self.lost = None
@@ -231,7 +235,7 @@ class Buffered(Framed, asyncio.BufferedProtocol):
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
         self.header = memoryview(bytearray(self.prefix.size))
-        self.payload = memoryview(b"")
+        self.payload = memoryview(self.room)
         self.start(self.header)
 
     def start(self, view):

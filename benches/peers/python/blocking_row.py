@@ -28,11 +28,11 @@ class Row:
         threading.Thread(target=accept_all, args=(listener, prefix), daemon=True).start()
         host, port = listener.getsockname()
 
-        async def iteration(header, payload):
+        async def iteration(header, payload, room):
             with connect(f"{host}:{port}") as connection:
                 connection.sendall(header)
                 connection.sendall(payload)
-                return Wire(connection, prefix).receive()
+                return Wire(connection, prefix, room).receive()
 
         blocking(seed(options, iteration))
 
@@ -40,11 +40,11 @@ class Row:
 class Wire:
     """Frames over a socket, in one buffer."""
 
-    def __init__(self, connection, prefix):
+    def __init__(self, connection, prefix, room=b""):
         self.connection = connection
         self.prefix = prefix
         self.header = memoryview(bytearray(prefix.size))
-        self.buffer = memoryview(b"")
+        self.buffer = memoryview(room)
 
     def receive(self):
         """The next payload, or None at the end."""

@@ -31,11 +31,11 @@ class Row:
             accepting = await curio.spawn(accept_all, Socket(listener), prefix, daemon=True)
             host, port = listener.getsockname()
 
-            async def iteration(header, payload):
+            async def iteration(header, payload, room):
                 connection = await curio.open_connection(host, port)
                 without_delay(connection._socket)
                 async with connection:
-                    wire = Wire(connection, prefix)
+                    wire = Wire(connection, prefix, room)
                     await wire.stream.write(header)
                     await wire.stream.write(payload)
                     return await wire.receive()
@@ -49,11 +49,11 @@ class Row:
 class Wire:
     """Frames over a stream, in one buffer."""
 
-    def __init__(self, connection, prefix):
+    def __init__(self, connection, prefix, room=b""):
         self.connection = connection
         self.stream = connection.as_stream()
         self.prefix = prefix
-        self.buffer = memoryview(b"")
+        self.buffer = memoryview(room)
 
     async def receive(self):
         header = await self.stream.read_exactly(self.prefix.size)

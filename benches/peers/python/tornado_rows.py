@@ -41,9 +41,9 @@ class Row:
             server = self.start(listener, prefix)
             host, port = listener.getsockname()
 
-            async def iteration(header, payload):
+            async def iteration(header, payload, room):
                 stream = IOStream(connect(f"{host}:{port}"), max_buffer_size=ROOM)
-                wire = Wire(stream, prefix, self.style)
+                wire = Wire(stream, prefix, self.style, room)
                 wire.stream.write(header)
                 await wire.stream.write(payload)
                 answer = await wire.receive()
@@ -86,13 +86,13 @@ class Echo(TCPServer):
 class Wire:
     """Frames over an IOStream."""
 
-    def __init__(self, stream, prefix, style):
+    def __init__(self, stream, prefix, style, room=b""):
         self.stream = stream
         if stream.socket.family.name != "AF_UNIX":
             self.stream.set_nodelay(True)
         self.prefix = prefix
         self.style = style
-        self.buffer = bytearray()
+        self.buffer = room
 
     async def receive(self):
         length = self.prefix.decode(await self.stream.read_bytes(self.prefix.size))

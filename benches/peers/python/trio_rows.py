@@ -35,8 +35,8 @@ class Row:
             listener = listen("127.0.0.1:0")
             host, port = listener.getsockname()
 
-            async def iteration(header, payload):
-                wire = self.wire(adopt(connect(f"{host}:{port}")), prefix)
+            async def iteration(header, payload, room):
+                wire = self.wire(adopt(connect(f"{host}:{port}")), prefix, room)
                 await wire.stream.send_all(header)
                 await wire.stream.send_all(payload)
                 answer = await wire.receive()
@@ -77,11 +77,15 @@ def adopt(connection):
 
 
 class Wire:
-    """Frames over a SocketStream, which sets TCP_NODELAY itself."""
+    """Frames over a SocketStream, which sets TCP_NODELAY itself.
 
-    def __init__(self, stream, prefix):
+    `room` is for the payloads, where they have a place of their own.
+    """
+
+    def __init__(self, stream, prefix, room=b""):
         self.stream = stream
         self.prefix = prefix
+        self.room = room
 
     async def send(self, payload):
         header = self.prefix.encode(len(payload))
@@ -95,8 +99,8 @@ class Wire:
 class Joining(Wire):
     """receive_some, gathered in a bytearray."""
 
-    def __init__(self, stream, prefix):
-        super().__init__(stream, prefix)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.held = bytearray()
 
     async def receive(self):
@@ -117,10 +121,10 @@ class Joining(Wire):
 class Filling(Wire):
     """recv_into a reused buffer, sendmsg of header and payload."""
 
-    def __init__(self, stream, prefix):
-        super().__init__(stream, prefix)
-        self.header = memoryview(bytearray(prefix.size))
-        self.buffer = memoryview(b"")
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.header = memoryview(bytearray(self.prefix.size))
+        self.buffer = memoryview(self.room)
 
     async def receive(self):
         await self.fill(self.header)

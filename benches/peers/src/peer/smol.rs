@@ -13,6 +13,7 @@ use smol::{Async, LocalExecutor};
 
 use super::client::{self, Job, Wire};
 use super::framing::{Bound, Connected, Prefix};
+use super::room::Room;
 
 /// The verb `serve`.
 pub(super) fn serve(listen: &str, prefix: Prefix) -> io::Result<()> {
@@ -65,7 +66,7 @@ where
     let mut reader = BufReader::new(stream);
     let mut header = [0; 8];
     let header = &mut header[..prefix.size()];
-    let mut payload = Vec::new();
+    let mut payload = Room::default();
     loop {
         let ahead = reader.fill_buf().await?;
         if ahead.is_empty() {
@@ -81,7 +82,7 @@ where
         reader.read_exact(header).await?;
         let len = prefix.decode(header)?;
         if payload.len() < len {
-            payload.resize(len, 0);
+            payload.resize(len);
         }
         reader.read_exact(&mut payload[..len]).await?;
         write_both(&mut stream, header, &payload[..len]).await?;
@@ -109,7 +110,7 @@ struct Exact<S> {
     stream: S,
     prefix: Prefix,
     frames: [Vec<u8>; 2],
-    answer: Vec<u8>,
+    answer: Room,
 }
 
 impl<S> Exact<S> {
@@ -118,7 +119,7 @@ impl<S> Exact<S> {
             stream,
             prefix,
             frames: job.payloads.clone(),
-            answer: Vec::new(),
+            answer: Room::default(),
         }
     }
 }
@@ -130,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire for Exact<S> {
         let mut header = self.prefix.encode(frame.len());
         write_both(&mut self.stream, &header[..size], frame).await?;
         self.stream.read_exact(&mut header[..size]).await?;
-        self.answer.resize(self.prefix.decode(&header)?, 0);
+        self.answer.resize(self.prefix.decode(&header)?);
         self.stream.read_exact(&mut self.answer).await
     }
 
