@@ -181,6 +181,8 @@ struct Wire {
     is_unix: bool,
     chunk: Option<usize>,
     whole: usize,
+    /// The length of a TCP segment, and for how many calls it is believed.
+    segment: (usize, u32),
 }
 
 /// A length prefix on its way in.
@@ -232,6 +234,7 @@ impl Wire {
             is_unix,
             chunk: tuning.chunk,
             whole: tuning.whole,
+            segment: (0, 0),
         })
     }
 
@@ -293,10 +296,7 @@ impl Wire {
     }
 
     /// How many of `rest` bytes the next call is given: all, or whole segments.
-    ///
-    /// Their length is asked for each time, since it doubles with the first
-    /// answer of a connection.
-    fn send_limit(&self, rest: usize, total: usize) -> io::Result<usize> {
+    fn send_limit(&mut self, rest: usize, total: usize) -> io::Result<usize> {
         let limit = self.chunk.unwrap_or(usize::MAX);
         if total <= self.whole {
             return Ok(rest);
@@ -304,7 +304,12 @@ impl Wire {
         if rest <= limit || self.is_unix {
             return Ok(rest.min(limit));
         }
-        let segment = self.socket.tcp_mss()? as usize;
+        let (mut segment, mut calls) = self.segment;
+        if calls == 0 {
+            segment = self.socket.tcp_mss()? as usize;
+            calls = BETWEEN_QUESTIONS;
+        }
+        self.segment = (segment, calls - 1);
         Ok((limit / segment).max(1) * segment)
     }
 
@@ -349,5 +354,9 @@ fn fix_buffer(socket: &Socket, is_unix: bool, bytes: usize) -> io::Result<()> {
 const HEADER: usize = 4;
 
 const RECEIVE: usize = 256 * 1024;
+
+/// As in `src/stream/connection.rs`: the length of a segment doubles with the first
+/// answer of a connection, so that it can't be asked for once and for all.
+const BETWEEN_QUESTIONS: u32 = 16;
 
 const LEAST_RECEIVE_BUFFER: usize = 1024 * 1024;
