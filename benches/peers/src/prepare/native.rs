@@ -109,27 +109,44 @@ fn asio_versions(workshop: &Workshop) -> Result<Vec<Version>, Failure> {
     ])
 }
 
-/// Compiles the row, unless that was done since its source last changed.
+/// Compiles the row, unless that was done with all as it is now.
 pub(super) fn build(workshop: &Workshop, row: &str) -> Result<Built, Failure> {
     let recipe = RECIPES
         .iter()
         .find(|recipe| recipe.row == row)
         .expect("each row that is compiled has a recipe");
+    make(workshop, recipe)
+}
+
+fn make(workshop: &Workshop, recipe: &Recipe) -> Result<Built, Failure> {
     let source = workshop.sources.join("native").join(recipe.source);
     let folder = workshop.folder.join("native");
     let program = folder.join(recipe.row);
     fs::create_dir_all(&folder)
         .map_err(|error| Failure::Broken(format!("cannot make {}: {error}", folder.display())))?;
 
-    if !is_newer(&program, &source) {
-        workshop.progress.stage(&format!("compiling {row}"));
-        compile(workshop, recipe, &source, &program)?;
+    // Made before, from the same source, by the same command, with the same versions?
+    let stamp = folder.join(format!("{}.made-from", recipe.row));
+    let arguments = (recipe.arguments)(&source, &program);
+    let wanted =
+        |versions: &[Version]| format!("{} {arguments:?}\n{versions:?}\n", recipe.compiler);
+    if let Ok(versions) = (recipe.versions)(workshop)
+        && fs::read_to_string(&stamp).ok() == Some(wanted(&versions))
+        && is_newer(&program, &source)
+    {
+        return Ok(Built { program, versions });
     }
-    Ok(Built {
-        // Nobody but the report needs them.
-        versions: (recipe.versions)(workshop).unwrap_or_default(),
-        program,
-    })
+    workshop
+        .progress
+        .stage(&format!("compiling {}", recipe.row));
+    // One that is cut short leaves no stamp.
+    let _ = fs::remove_file(&stamp);
+    compile(workshop, recipe, &source, &arguments)?;
+    // Nobody but the report needs them; the packages may be here only now.
+    let versions = (recipe.versions)(workshop).unwrap_or_default();
+    // Without the stamp it is merely made again.
+    let _ = fs::write(&stamp, wanted(&versions));
+    Ok(Built { program, versions })
 }
 
 /// Compiles once, and once more with Debian's packages in place.
@@ -137,11 +154,11 @@ fn compile(
     workshop: &Workshop,
     recipe: &Recipe,
     source: &Path,
-    program: &Path,
+    arguments: &[OsString],
 ) -> Result<(), Failure> {
     let run = || {
         let mut command = Command::new(recipe.compiler);
-        command.args((recipe.arguments)(source, program));
+        command.args(arguments);
         if source.is_dir() {
             // Go keeps what it makes; let that be here, and let it use what is
             // installed, not fetch a compiler.
@@ -209,4 +226,80 @@ fn compiler_version(workshop: &Workshop, tool: &str) -> Result<String, Failure> 
 
 fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::super::debian::Debian;
+    use super::*;
+    use crate::interrupt::Interrupt;
+    use crate::progress::Progress;
+
+    /// Or the report would name versions that were not measured.
+    #[test]
+    fn a_program_is_made_anew_for_another_version_or_command_or_source() {
+        let folder = TempDir::new().unwrap();
+        let progress = Progress::new();
+        let workshop = Workshop {
+            sources: folder.path().to_owned(),
+            folder: folder.path().to_owned(),
+            interrupt: Interrupt::never(),
+            progress: &progress,
+            debian: Debian::default(),
+        };
+        let source = folder.path().join("native/source");
+        fs::create_dir(source.parent().unwrap()).unwrap();
+        fs::write(&source, "compiled").unwrap();
+        let change_source = |ago| {
+            let source = File::options().write(true).open(&source).unwrap();
+            source.set_modified(SystemTime::now() - ago).unwrap();
+        };
+        let install = |version| fs::write(folder.path().join("installed"), version).unwrap();
+        // What is not made again stays as it was left here.
+        let is_made = |arguments| {
+            let recipe = Recipe {
+                row: "row",
+                source: "source",
+                compiler: "cp",
+                packages: &[],
+                arguments,
+                versions: installed,
+            };
+            let built = make(&workshop, &recipe).unwrap();
+            assert_eq!(built.versions, installed(&workshop).unwrap());
+            let found = fs::read_to_string(&built.program).unwrap();
+            fs::write(&built.program, "left").unwrap();
+            found == "compiled"
+        };
+
+        change_source(Duration::from_secs(60));
+        install("1");
+        assert!(is_made(plain), "the first time");
+        assert!(!is_made(plain), "nothing has changed");
+        install("2");
+        assert!(is_made(plain), "another version");
+        assert!(!is_made(plain), "nothing has changed");
+        assert!(is_made(forced), "another command");
+        assert!(!is_made(forced), "nothing has changed");
+        change_source(Duration::ZERO);
+        assert!(is_made(forced), "another source");
+    }
+
+    fn plain(source: &Path, program: &Path) -> Vec<OsString> {
+        vec![source.into(), program.into()]
+    }
+
+    fn forced(source: &Path, program: &Path) -> Vec<OsString> {
+        vec!["-f".into(), source.into(), program.into()]
+    }
+
+    fn installed(workshop: &Workshop) -> Result<Vec<Version>, Failure> {
+        let version = fs::read_to_string(workshop.folder.join("installed")).unwrap();
+        Ok(vec![Version::new("library", &version)])
+    }
 }
