@@ -67,21 +67,43 @@ fn a_reactor_that_never_sleeps_frees_what_is_idle() {
     }
 }
 
-/// Receives a long frame, and returns how many bytes are kept behind it.
+/// It would hold up others for long to free all of it at once.
+#[test]
+fn what_is_idle_is_freed_a_part_at_a_time() {
+    const LEN: usize = 40_000_000;
+    let mut reactor = Reactor::new().unwrap();
+    let mut kept = with_an_idle_buffer_of(LEN, &mut reactor);
+    let start = Instant::now();
+    while kept >= 1_000_000 {
+        assert!(start.elapsed() < DEADLINE, "{kept} bytes are kept");
+        let freed = -change_of(|| {
+            reactor.turn(Some(DEADLINE)).unwrap();
+        });
+        // Twice in some turns.
+        assert!(freed <= 5_000_000, "{freed} bytes in a turn");
+        kept -= freed;
+    }
+}
+
 fn with_an_idle_buffer(reactor: &mut Reactor) -> i64 {
+    with_an_idle_buffer_of(LEN, reactor)
+}
+
+/// Receives a long frame, and returns how many bytes are kept behind it.
+fn with_an_idle_buffer_of(len: usize, reactor: &mut Reactor) -> i64 {
     let handle = reactor.handle();
     let receive = async || {
         let (stream, mut peer) = stream_and_peer(&handle, Transport::Tcp).await;
         let sending = peer_thread(move || {
-            let frame = framed(Prefix::U32Be, &pattern(1, LEN));
+            let frame = framed(Prefix::U32Be, &pattern(1, len));
             peer.write_all(&frame).unwrap();
         });
-        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, LEN);
-        assert_eq!(frames.next().await.unwrap().map(<[u8]>::len), Some(LEN));
+        let mut frames = FrameReader::new(stream.split().0, Prefix::U32Be, len);
+        assert_eq!(frames.next().await.unwrap().map(<[u8]>::len), Some(len));
         sending.join().await;
     };
     let kept = change_of(|| drive(reactor, receive()));
-    assert!(kept >= LEN as i64, "not put to the test by {kept} bytes");
+    assert!(kept >= len as i64, "not put to the test by {kept} bytes");
     kept
 }
 

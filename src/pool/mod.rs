@@ -150,16 +150,22 @@ impl Pool {
 
     /// How long a sleep may last so that the next sweep is not late by much.
     pub(crate) fn time_to_sweep(&self) -> Option<Duration> {
+        if self.idle_buffers.borrow().has_spare() {
+            return Some(BETWEEN_STEPS);
+        }
         (self.idle_bytes() > 0).then_some(SWEEP_EVERY)
     }
 
-    /// Frees what nobody has needed since the last sweep, if that is long ago.
+    /// Frees what nobody has needed since the last sweep, if that is long ago; of buffers, a
+    /// part each time.
     pub(crate) fn sweep_if_due(&self, now: Instant) {
+        let mut buffers = self.idle_buffers.borrow_mut();
         if now.duration_since(self.last_sweep.get()) >= SWEEP_EVERY {
             self.last_sweep.set(now);
             self.blocks.sweep();
-            self.idle_buffers.borrow_mut().sweep();
+            buffers.sweep();
         }
+        buffers.free_spare();
     }
 
     /// Keeps the sum of what is lent and what is idle within the budget.
@@ -181,6 +187,9 @@ impl Pool {
 /// The longest frame, in bytes, that is given room by its prefix alone. The proof costs
 /// a system call, and copies a block.
 const UNPROVEN: usize = 4 * BLOCK;
+
+/// How long a sleep may last while some of that is still to be freed.
+const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 
 /// How long memory may lie idle: about twice this. Long enough for the pause
 /// between two frames, short enough that a burst is forgotten.
