@@ -99,6 +99,28 @@ fn a_connection_that_died_while_it_waited_is_passed_over() {
     traced_with(&[call, fault].concat(), name, workload);
 }
 
+/// What fails is again the third registration, for good; the connection behind it comes.
+#[test]
+fn a_connection_that_can_not_be_registered_is_not_tried_for_ever() {
+    let workload = || {
+        run(async |handle| {
+            let (listener, _folder) = listen(&handle, Transport::Tcp);
+            let _first = connect_blocking(&listener.local_address());
+            let mut second = connect_blocking(&listener.local_address());
+            second.write_all(b"second").unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            let stats = handle.stats();
+            assert_eq!((stats.accepts_skipped, stats.accepted), (1, 1));
+            let mut name = [0; 6];
+            stream.read_exact_into(&mut name).await.unwrap();
+            assert_eq!(&name, b"second");
+        });
+    };
+    let name = "a_connection_that_can_not_be_registered_is_not_tried_for_ever";
+    let fault = ["-e", "inject=epoll_ctl:error=EPERM:when=3"];
+    traced_with(&fault, name, workload);
+}
+
 /// Whoever connects to a socket that listens for a moment only is reset.
 #[test]
 fn of_many_listeners_none_is_there_for_a_moment_only() {

@@ -130,7 +130,10 @@ impl Listener {
             return match Registration::new(inner, socket, ScheduledIo::assumed_ready()) {
                 Ok(registration) => Ok(Stream::new(registration, peer, low_water)),
                 Err(Unregistered { source, error }) => {
-                    self.kept.set(Some((source, peer)));
+                    // Any other error would come again, at once and for ever.
+                    if Verdict::of(&error) == Verdict::BackOff {
+                        self.kept.set(Some((source, peer)));
+                    }
                     Err(error)
                 }
             };
