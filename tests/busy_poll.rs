@@ -56,6 +56,35 @@ fn a_peer_that_answers_soon_is_waited_for_without_a_sleep() {
     }
 }
 
+/// Whether it may is the kernel's affair.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_kernel_is_asked_to_poll_the_network_card_for_as_long() {
+    let pair = |most| {
+        let mut reactor = polling(most);
+        let handle = reactor.handle();
+        drop(drive(
+            &mut reactor,
+            stream_and_peer(&handle, Transport::Tcp),
+        ));
+    };
+    let name = "the_kernel_is_asked_to_poll_the_network_card_for_as_long";
+    let workload = || {
+        pair(Duration::from_micros(50));
+        pair(Duration::ZERO);
+    };
+    if let Some(trace) = traced(name, workload) {
+        let calls = trace.of_the_reactor();
+        let asked: Vec<_> = calls
+            .iter()
+            .filter(|call| call.name == "setsockopt" && call.arguments.contains("SO_BUSY_POLL"))
+            .map(|call| &call.arguments)
+            .collect();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(asked[0].ends_with("[50], 4"), "{asked:?}");
+    }
+}
+
 #[test]
 fn another_thread_that_calls_meanwhile_needs_no_system_call() {
     let workload = || {
