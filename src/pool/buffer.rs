@@ -24,7 +24,7 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(mut bytes: Vec<u8>, len: usize, pool: Rc<Pool>) -> Buffer {
-        if bytes.capacity() < with_lead(len) {
+        if len > FIRST && bytes.capacity() < with_lead(len) {
             // What has come is copied once the frame gets more, so no more of this is used.
             bytes.truncate(with_lead((len / PROOF).max(PAGE)));
         }
@@ -214,5 +214,18 @@ mod tests {
         assert!(moves <= 6, "{moves}");
         buffer.grow_beyond(len).unwrap();
         assert_eq!(buffer.len(), len);
+    }
+
+    #[test]
+    fn a_frame_that_needs_no_proof_has_all_of_what_lies_idle() {
+        let pool = Pool::new(None);
+        let mut first = lend(&pool, 40_000);
+        while first.len() < 40_000 {
+            let before = first.len();
+            first.grow_beyond(before).unwrap();
+        }
+        drop(first);
+        assert!(lend(&pool, 50_000).len() >= 40_000);
+        assert!(lend(&pool, 100_000).len() <= PAGE);
     }
 }
