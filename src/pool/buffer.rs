@@ -24,7 +24,7 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(mut bytes: Vec<u8>, len: usize, pool: Rc<Pool>) -> Buffer {
-        if len > FIRST && bytes.capacity() < with_lead(len) {
+        if pool.budget.is_none() && len > FIRST && bytes.capacity() < with_lead(len) {
             // What has come is copied once the frame gets more, so no more of this is used.
             bytes.truncate(with_lead((len / PROOF).max(PAGE)));
         }
@@ -63,11 +63,19 @@ impl Buffer {
     /// Goes on in memory that lies idle, if there is more of that, and as much as what has
     /// arrived deserves.
     fn move_to_idle(&mut self, filled: usize) {
+        // Under a budget all of it is accounted for, and was lent at once. Long after the
+        // proof, there would be too much to copy.
+        if self.pool.budget.is_some() || filled > 2 * (self.len / PROOF).max(FIRST) {
+            return;
+        }
         let deserved = deserved(self.len, filled);
         let least = self.bytes.capacity();
         if with_lead(deserved) > least
             && let Some(mut bytes) = self.pool.take_idle(deserved, least, self.len)
         {
+            if deserved < self.len {
+                bytes.truncate(with_lead(self.len / PROOF));
+            }
             let begun = self.bytes.len().min(with_lead(filled));
             if bytes.len() < begun {
                 bytes.resize(begun, 0);

@@ -92,7 +92,11 @@ impl Pool {
     }
 
     fn lend_buffer(self: &Rc<Self>, len: usize) -> Buffer {
-        let bytes = self.take_idle(buffer::deserved(len, 0), 0, len);
+        let deserved = match self.budget {
+            Some(_) => len,
+            None => buffer::deserved(len, 0),
+        };
+        let bytes = self.take_idle(deserved, 0, len);
         Buffer::new(bytes.unwrap_or_default(), len, self.clone())
     }
 
