@@ -103,10 +103,12 @@ impl Buffer {
         let whole = with_lead(self.len);
         if self.bytes.len() < whole {
             self.pool.keep_idle(mem::take(&mut self.bytes));
-            self.bytes = self
-                .pool
-                .take_idle(self.len, 0, self.len)
-                .unwrap_or_default();
+            // What is too short stays for others.
+            let idle = self.pool.take_idle(self.len, whole - 1, self.len);
+            self.bytes = idle.unwrap_or_default();
+            if self.bytes.capacity() >= whole && whole - self.bytes.len() <= STEP {
+                self.bytes.resize(whole, 0);
+            }
         }
         if self.bytes.len() < whole {
             self.bytes = Vec::new();

@@ -154,10 +154,15 @@ impl Pool {
 
     /// How long a sleep may last so that the next sweep is not late by much.
     pub(crate) fn time_to_sweep(&self) -> Option<Duration> {
-        if self.idle_buffers.borrow().has_spare() {
+        if self.has_spare() {
             return Some(BETWEEN_STEPS);
         }
         (self.idle_bytes() > 0).then_some(SWEEP_EVERY)
+    }
+
+    /// Whether a sweep has left something to be freed.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.idle_buffers.borrow().has_spare()
     }
 
     /// Frees what nobody has needed since the last sweep, if that is long ago; of buffers, a

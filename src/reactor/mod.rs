@@ -235,7 +235,7 @@ impl Reactor {
         self.inner().counters.turns.add(1);
         self.inner().counters.events.add(events as u64);
         self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(BETWEEN_SWEEPS) {
+        if self.turns.is_multiple_of(BETWEEN_SWEEPS) || self.inner().pool.has_spare() {
             // One that is never idle, or never for long, has no other occasion.
             self.inner().pool.sweep_if_due(Instant::now());
         }
