@@ -238,4 +238,17 @@ mod tests {
         assert!(lend(&pool, 50_000).len() >= 40_000);
         assert!(lend(&pool, 100_000).len() <= PAGE);
     }
+
+    #[test]
+    fn under_a_budget_the_last_buffer_is_used_again_at_once() {
+        let len = 8_000_000;
+        let pool = Pool::new(Some(3 * len / 2));
+        let mut first = lend(&pool, len);
+        while first.len() < len {
+            let before = first.len();
+            first.grow_beyond(before).unwrap();
+        }
+        drop(first);
+        assert_eq!(lend(&pool, len).len(), len);
+    }
 }
