@@ -85,6 +85,29 @@ fn what_is_idle_is_freed_a_part_at_a_time() {
     }
 }
 
+/// Nor is it freed at once because somebody else needs the room.
+#[test]
+fn under_a_budget_room_is_made_a_part_at_a_time() {
+    let mut reactor = Reactor::builder()
+        .memory_budget(64_000_000)
+        .build()
+        .unwrap();
+    let handle = reactor.handle();
+    with_an_idle_buffer_of(40_000_000, &mut reactor);
+    // Three quarters of the budget are for buffers. That one is too long for this.
+    let lessee = handle.clone();
+    let lease = handle.spawn(async move { lessee.lease(19_000_000).await.map(drop) });
+    let mut turns = 0;
+    while !lease.is_finished() {
+        turn_now(&mut reactor);
+        turns += 1;
+        assert!(turns < 100, "no lease");
+    }
+    assert!(turns > 5, "11 MB went in {turns} turns");
+    let idle = reactor.handle().stats().memory_idle;
+    assert!(idle <= 48_000_000, "{idle}");
+}
+
 fn with_an_idle_buffer(reactor: &mut Reactor) -> i64 {
     with_an_idle_buffer_of(LEN, reactor)
 }

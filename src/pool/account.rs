@@ -91,14 +91,21 @@ impl Account {
         wakers.for_each(Waker::wake);
     }
 
-    /// Takes `bytes` if they are free and it is the turn of `ticket`, which ends then.
-    fn try_take(&self, bytes: usize, ticket: &mut Option<Ticket>) -> bool {
-        let place = ticket.as_ref().map(|ticket| ticket.place);
+    /// Whether `bytes` are free and it is the turn of `ticket`.
+    pub(super) fn may_take(&self, bytes: usize, ticket: Option<&Ticket>) -> bool {
         let used = self.used.get() + bytes as u128;
         let fits = self.limit.is_none_or(|limit| used <= limit as u128);
-        let taken = fits && self.queue.borrow().may_take(place, 1);
+        fits && self
+            .queue
+            .borrow()
+            .may_take(ticket.map(|ticket| ticket.place), 1)
+    }
+
+    /// Takes `bytes` if they are free and it is the turn of `ticket`, which ends then.
+    fn try_take(&self, bytes: usize, ticket: &mut Option<Ticket>) -> bool {
+        let taken = self.may_take(bytes, ticket.as_ref());
         if taken {
-            self.used.set(used);
+            self.used.set(self.used.get() + bytes as u128);
             *ticket = None;
         }
         taken

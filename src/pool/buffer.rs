@@ -51,7 +51,6 @@ impl Buffer {
         let target = self.len.min(filled + filled.clamp(PAGE, STEP));
         if LEAD + target > self.bytes.capacity() {
             let capacity = self.len.min((AHEAD * filled).max(FIRST));
-            self.pool.make_room_for(capacity);
             self.bytes
                 .try_reserve_exact(LEAD + capacity - self.bytes.len())?;
         }
@@ -71,7 +70,7 @@ impl Buffer {
         let deserved = deserved(self.len, filled);
         let least = self.bytes.capacity();
         if with_lead(deserved) > least
-            && let Some(mut bytes) = self.pool.take_idle(deserved, least, self.len)
+            && let Some(mut bytes) = self.pool.take_idle(deserved, least)
         {
             if deserved < self.len {
                 bytes.truncate(with_lead(self.len / PROOF));
@@ -101,25 +100,21 @@ impl Buffer {
     /// If the system has no memory.
     pub(super) fn make_whole(&mut self) -> Result<(), TryReserveError> {
         let whole = with_lead(self.len);
-        if self.bytes.len() < whole {
-            self.pool.keep_idle(mem::take(&mut self.bytes));
-            // What is too short stays for others.
-            let idle = self.pool.take_idle(self.len, whole - 1, self.len);
-            self.bytes = idle.unwrap_or_default();
-            if self.bytes.capacity() >= whole && whole - self.bytes.len() <= STEP {
-                self.bytes.resize(whole, 0);
-            }
+        let fresh = whole.saturating_sub(self.bytes.len());
+        if fresh == 0 {
+            return Ok(());
         }
-        if self.bytes.len() < whole {
-            self.bytes = Vec::new();
-            self.pool.make_room_for(self.len);
-            // What takes zeros from the system aborts where there is no room. So that
-            // is asked for first, and seen to be used, or nobody would really ask.
-            let mut room = Vec::<u8>::new();
-            room.try_reserve_exact(whole)?;
-            drop(black_box(room));
-            self.bytes = vec![0; whole];
+        if fresh <= STEP && self.bytes.capacity() >= whole {
+            self.bytes.resize(whole, 0);
+            return Ok(());
         }
+        self.bytes = Vec::new();
+        // What takes zeros from the system aborts where there is no room. So that is asked
+        // for first, and seen to be used, or nobody would really ask.
+        let mut room = Vec::<u8>::new();
+        room.try_reserve_exact(whole)?;
+        drop(black_box(room));
+        self.bytes = vec![0; whole];
         Ok(())
     }
 }
@@ -198,13 +193,30 @@ const STEP: usize = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::Fill;
+    use std::collections::VecDeque;
     use std::task::{Context, Poll, Waker};
 
     fn lend(pool: &Rc<Pool>, len: usize) -> Buffer {
+        lend_for(pool, len, Fill::AsItArrives)
+    }
+
+    fn lend_for(pool: &Rc<Pool>, len: usize, fill: Fill) -> Buffer {
         let context = Context::from_waker(Waker::noop());
-        match pool.poll_buffer(&context, &mut None, len) {
-            Poll::Ready(buffer) => buffer,
-            Poll::Pending => panic!("no room for {len} bytes"),
+        let mut polls = 0;
+        loop {
+            match pool.poll_buffer(&context, &mut None, len, fill) {
+                Poll::Ready(buffer) => return buffer,
+                Poll::Pending => polls += 1,
+            }
+            assert!(polls < 100, "no room for {len} bytes");
+        }
+    }
+
+    fn grow(buffer: &mut Buffer, len: usize) {
+        while buffer.len() < len {
+            let before = buffer.len();
+            buffer.grow_beyond(before).unwrap();
         }
     }
 
@@ -230,10 +242,7 @@ mod tests {
     fn a_frame_that_needs_no_proof_has_all_of_what_lies_idle() {
         let pool = Pool::new(None);
         let mut first = lend(&pool, 40_000);
-        while first.len() < 40_000 {
-            let before = first.len();
-            first.grow_beyond(before).unwrap();
-        }
+        grow(&mut first, 40_000);
         drop(first);
         assert!(lend(&pool, 50_000).len() >= 40_000);
         assert!(lend(&pool, 100_000).len() <= PAGE);
@@ -244,11 +253,47 @@ mod tests {
         let len = 8_000_000;
         let pool = Pool::new(Some(3 * len / 2));
         let mut first = lend(&pool, len);
-        while first.len() < len {
-            let before = first.len();
-            first.grow_beyond(before).unwrap();
-        }
+        grow(&mut first, len);
         drop(first);
         assert_eq!(lend(&pool, len).len(), len);
+    }
+
+    #[test]
+    fn a_frame_that_is_well_under_way_stays_where_it_is() {
+        let len = 8_000_000;
+        for (begun, moves) in [(100_000, true), (2_000_000, false)] {
+            let pool = Pool::new(None);
+            let [mut first, mut second] = [(); 2].map(|()| lend(&pool, len));
+            grow(&mut first, len);
+            grow(&mut second, begun);
+            drop(first);
+            let filled = second.len();
+            second.grow_beyond(filled).unwrap();
+            assert_eq!(pool.idle_bytes() < len, moves, "{begun}");
+        }
+    }
+
+    #[test]
+    fn under_a_budget_what_is_lent_and_what_is_idle_fit() {
+        for fill in [Fill::AsItArrives, Fill::AtOnce] {
+            let pool = Pool::new(Some(16_000_000));
+            let mut lent = VecDeque::new();
+            for len in [
+                7_000_000, 4_000_000, 2_000_000, 5_000_000, 6_500_000, 20_000,
+            ] {
+                if lent.len() == 2 {
+                    lent.pop_front();
+                }
+                let mut buffer = lend_for(&pool, len, fill);
+                match fill {
+                    Fill::AsItArrives => grow(&mut buffer, len),
+                    Fill::AtOnce => buffer.make_whole().unwrap(),
+                }
+                lent.push_back(buffer);
+                let sizes = lent.iter().map(|buffer| buffer.bytes.capacity());
+                let all = sizes.sum::<usize>() + pool.idle_bytes();
+                assert!(all <= 12_000_000 + 10 * LEAD, "{all} with {len}, {fill:?}");
+            }
+        }
     }
 }

@@ -1,30 +1,17 @@
-//! Buffers that nobody uses just now.
+//! Memory that nobody uses just now.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 
-/// Vectors that came back, the last one on top.
+/// Vectors that came back, in the order in which they did.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    idle: Vec<Idle>,
+    idle: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// How many of them are to be freed.
+    /// How many of them, from the first on, have lain here since the last sweep.
+    old: usize,
+    /// How many of those since the one before: they are to be freed.
     spare: usize,
-}
-
-#[derive(Debug)]
-struct Idle {
-    bytes: Vec<u8>,
-    age: Age,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Age {
-    /// It has come since the last sweep.
-    New,
-    /// Since the one before.
-    Old,
-    /// Earlier: it is to be freed.
-    Spare,
 }
 
 impl Shelf {
@@ -36,41 +23,24 @@ impl Shelf {
     /// Of those above `least` bytes, the one closest to `len` that would be at least half
     /// full; rather one that holds them than one that has to grow.
     pub(super) fn take(&mut self, len: usize, least: usize) -> Option<Vec<u8>> {
-        let sizes = self.idle.iter().map(|idle| idle.bytes.capacity());
-        let (index, _) = sizes
-            .enumerate()
-            .filter(|&(_, size)| size > least && size / 2 <= len)
-            .max_by_key(|&(_, size)| (size >= len, Reverse(size.abs_diff(len))))?;
-        Some(self.remove(index))
+        let index = self.closest(len, least)?;
+        self.remove(index)
+    }
+
+    /// The one that came last.
+    pub(super) fn take_last(&mut self) -> Option<Vec<u8>> {
+        self.remove(self.idle.len().checked_sub(1)?)
     }
 
     pub(super) fn put(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.capacity();
-        self.idle.push(Idle {
-            bytes,
-            age: Age::New,
-        });
+        self.idle.push_back(bytes);
     }
 
-    /// Frees the one that has lain here longest, if there is any.
-    pub(super) fn free_one(&mut self) -> bool {
-        let any = !self.idle.is_empty();
-        if any {
-            drop(self.remove(0));
-        }
-        any
-    }
-
-    /// Has what has lain here since the last sweep freed, a part at a time.
+    /// Has what was not needed since the last sweep freed, a part at a time.
     pub(super) fn sweep(&mut self) {
-        for idle in &mut self.idle {
-            idle.age = match idle.age {
-                Age::New => Age::Old,
-                Age::Old | Age::Spare => Age::Spare,
-            };
-        }
-        let spare = self.idle.iter().filter(|idle| idle.age == Age::Spare);
-        self.spare = spare.count();
+        self.spare = self.old;
+        self.old = self.idle.len();
     }
 
     /// Whether something of that is left.
@@ -78,46 +48,99 @@ impl Shelf {
         self.spare > 0
     }
 
-    /// Frees a part of that: of a gigabyte, it takes the system 70 ms to take it back.
-    pub(super) fn free_spare(&mut self) {
-        let mut left = STEP;
-        while self.has_spare() && left > 0 {
-            let is_spare = |idle: &Idle| idle.age == Age::Spare;
-            let Some(index) = self.idle.iter().rposition(is_spare) else {
-                return;
-            };
-            let size = self.idle[index].bytes.capacity();
-            if size > left {
-                let bytes = &mut self.idle[index].bytes;
-                bytes.truncate(size - left);
-                bytes.shrink_to(size - left);
-                self.bytes -= size - bytes.capacity();
-                return;
-            }
-            left -= size;
-            drop(self.remove(index));
+    /// Frees a part of that, `most` bytes at most; returns how many.
+    pub(super) fn free_spare(&mut self, most: usize) -> usize {
+        let mut freed = 0;
+        while self.has_spare() && freed < most {
+            freed += self.shrink(0, most - freed);
         }
+        freed
     }
 
-    fn remove(&mut self, index: usize) -> Vec<u8> {
-        let idle = self.idle.remove(index);
-        self.bytes -= idle.bytes.capacity();
-        self.spare -= usize::from(idle.age == Age::Spare);
-        idle.bytes
+    /// Sees that what [`take`](Self::take) would give is no longer than `len`, and that no
+    /// more than `room` bytes lie here beside it. Frees `most` bytes at most; `false` if
+    /// there is more to be freed.
+    pub(super) fn make_room(&mut self, len: usize, least: usize, room: usize, most: usize) -> bool {
+        let mut left = most;
+        let mut taken = self.take(len, least);
+        if let Some(bytes) = &mut taken {
+            let surplus = bytes.capacity().saturating_sub(len);
+            left -= cut(bytes, surplus.min(left));
+        }
+        while self.bytes > room && left > 0 {
+            left -= self.shrink(0, left);
+        }
+        let fits = taken.as_ref().is_none_or(|bytes| bytes.capacity() <= len);
+        let done = fits && self.bytes <= room;
+        if let Some(bytes) = taken {
+            self.put(bytes);
+        }
+        done
+    }
+
+    fn closest(&self, len: usize, least: usize) -> Option<usize> {
+        let mut best = None;
+        for (index, bytes) in self.idle.iter().enumerate().rev() {
+            let size = bytes.capacity();
+            if size > least && size / 2 <= len {
+                let fit = (size >= len, Reverse(size.abs_diff(len)));
+                if best.is_none_or(|(so_far, _)| fit > so_far) {
+                    best = Some((fit, index));
+                }
+                if size == len {
+                    // As most are, if the frames are all of one length.
+                    break;
+                }
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+
+    /// Frees the one at `index`, or so many `bytes` of it if it is longer; returns how
+    /// many.
+    fn shrink(&mut self, index: usize, bytes: usize) -> usize {
+        let idle = &mut self.idle[index];
+        let size = idle.capacity();
+        if size <= bytes {
+            drop(self.remove(index));
+            return size;
+        }
+        let freed = cut(idle, bytes);
+        self.bytes -= freed;
+        freed
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Vec<u8>> {
+        let bytes = self.idle.remove(index)?;
+        self.bytes -= bytes.capacity();
+        self.old -= usize::from(index < self.old);
+        self.spare -= usize::from(index < self.spare);
+        Some(bytes)
     }
 }
 
-/// How much is freed at once, in bytes: about 150 µs.
-const STEP: usize = 2 * 1024 * 1024;
+/// Frees the last of `idle`, so many `bytes`; returns how many.
+///
+/// Most allocators leave the rest where it is. With one that copies it, this is dear.
+fn cut(idle: &mut Vec<u8>, bytes: usize) -> usize {
+    let size = idle.capacity();
+    if bytes > 0 {
+        idle.truncate(size - bytes);
+        idle.shrink_to(size - bytes);
+    }
+    size - idle.capacity()
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const STEP: usize = 1_000_000;
+
     fn sweep(shelf: &mut Shelf) {
         shelf.sweep();
         while shelf.has_spare() {
-            shelf.free_spare();
+            assert!(shelf.free_spare(STEP) > 0);
         }
     }
 
@@ -161,14 +184,31 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_freed_at_once_than_takes_no_time() {
+    fn those_below_the_last_are_not_needed() {
+        let mut shelf = shelf(&[1, 2, 3, 4]);
+        sweep(&mut shelf);
+        // Two at once are needed, again and again.
+        for _ in 0..3 {
+            let [last, before] = [(); 2].map(|()| shelf.take_last().unwrap());
+            shelf.put(before);
+            shelf.put(last);
+        }
+        sweep(&mut shelf);
+        assert_eq!(shelf.bytes(), 7);
+        sweep(&mut shelf);
+        assert_eq!(shelf.bytes(), 0);
+        assert_eq!(shelf.take_last(), None);
+    }
+
+    #[test]
+    fn no_more_is_freed_at_once_than_is_asked_for() {
         let sizes = [5 * STEP / 2, STEP / 2, STEP / 4];
         let mut shelf = shelf(&sizes);
         shelf.sweep();
         shelf.sweep();
         let mut left = sizes.iter().sum::<usize>();
         while shelf.has_spare() {
-            shelf.free_spare();
+            assert_eq!(shelf.free_spare(STEP), left.min(STEP));
             left = left.saturating_sub(STEP);
             assert_eq!(shelf.bytes(), left);
         }
@@ -180,11 +220,11 @@ mod tests {
         let mut shelf = shelf(&[3 * STEP]);
         shelf.sweep();
         shelf.sweep();
-        shelf.free_spare();
+        shelf.free_spare(STEP);
         let needed = shelf.take(2 * STEP, 0).unwrap();
         assert!(!shelf.has_spare());
         shelf.put(needed);
-        shelf.free_spare();
+        assert_eq!(shelf.free_spare(STEP), 0);
         assert_eq!(shelf.bytes(), 2 * STEP);
     }
 
@@ -202,11 +242,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_freed_for_others_is_the_oldest() {
-        let mut shelf = shelf(&[10, 20]);
-        assert!(shelf.free_one());
-        assert_eq!(shelf.bytes(), 20);
-        assert!(shelf.free_one());
-        assert!(!shelf.free_one());
+    fn room_is_made_of_the_oldest_but_for_what_is_taken() {
+        let mut shelf = shelf(&[300, 100, 200, 400]);
+        assert!(shelf.make_room(300, 0, 700, STEP));
+        assert_eq!(shelf.bytes(), 1000, "there was room");
+        assert!(shelf.make_room(300, 0, 450, STEP));
+        let kept = shelf.idle.iter().map(Vec::capacity).collect::<Vec<_>>();
+        assert_eq!(kept, [400, 300]);
+        assert!(shelf.make_room(300, 0, 0, STEP));
+        assert_eq!(shelf.bytes(), 300);
+    }
+
+    #[test]
+    fn room_is_made_a_part_at_a_time() {
+        let mut shelf = shelf(&[5 * STEP, 3 * STEP]);
+        let mut steps = vec![shelf.bytes() / STEP];
+        while !shelf.make_room(2 * STEP, 0, STEP, STEP) {
+            steps.push(shelf.bytes() / STEP);
+        }
+        // The second is cut to what is wanted, the first to what there is room for.
+        assert_eq!(steps, [8, 7, 6, 5, 4]);
+        assert_eq!(shelf.take(2 * STEP, 0).unwrap().capacity(), 2 * STEP);
+        assert_eq!(shelf.bytes(), STEP);
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_taken_makes_room() {
+        let mut shelf = shelf(&[100]);
+        assert!(shelf.make_room(150, 149, 0, STEP));
+        assert_eq!(shelf.bytes(), 0);
     }
 }

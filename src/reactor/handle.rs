@@ -14,7 +14,7 @@ use super::stall::{Origin, StallWatch, TurnLengths};
 use super::stats::Stats;
 use super::timeout::{Elapsed, Timeout};
 use super::timer::Sleep;
-use crate::pool::Lease;
+use crate::pool::{Fill, Lease};
 
 /// A reactor, as its tasks see it: to spawn, to sleep, to open sockets.
 ///
@@ -188,7 +188,10 @@ impl Handle {
             ));
         }
         let mut ticket = None;
-        let lent = poll_fn(|context| self.inner.poll_buffer(context, &mut ticket, len));
+        let lent = poll_fn(|context| {
+            self.inner
+                .poll_buffer(context, &mut ticket, len, Fill::AtOnce)
+        });
         Lease::new(lent.await?).map_err(|_| {
             let message = format!("no memory for {len} bytes");
             io::Error::new(io::ErrorKind::OutOfMemory, message)

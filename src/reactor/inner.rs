@@ -22,7 +22,7 @@ use super::stall::{Origin, StallWatch};
 use super::stats::Counters;
 use super::task::TaskTable;
 use super::timer::Timers;
-use crate::pool::{Buffer, Pool, Ticket};
+use crate::pool::{Buffer, Fill, Pool, Ticket};
 
 /// What all of them hold, on the reactor's one thread.
 pub(crate) struct Inner {
@@ -93,9 +93,10 @@ impl Inner {
         context: &Context<'_>,
         ticket: &mut Option<Ticket>,
         len: usize,
+        fill: Fill,
     ) -> Poll<io::Result<Buffer>> {
         let waited = ticket.is_some();
-        let lent = self.pool.poll_buffer(context, ticket, len);
+        let lent = self.pool.poll_buffer(context, ticket, len, fill);
         if ticket.is_some() && !waited {
             self.counters.memory_waits.add(1);
         }

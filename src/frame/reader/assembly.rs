@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::{FrameReader, Payload, Place};
 use crate::frame::error::FrameError;
-use crate::pool::BLOCK;
+use crate::pool::{BLOCK, Fill};
 use crate::stream::StreamError;
 
 impl FrameReader {
@@ -252,7 +252,8 @@ impl FrameReader {
                 ready!(self.poll_until_ahead(context, BLOCK))?;
             }
             let reactor = self.half.reactor();
-            let lent = ready!(reactor.poll_buffer(context, &mut self.ticket, len));
+            let lent =
+                ready!(reactor.poll_buffer(context, &mut self.ticket, len, Fill::AsItArrives));
             self.buffer = Some(lent?);
         }
         let (Some(payload), Some(buffer)) = (&mut self.payload, &mut self.buffer) else {
