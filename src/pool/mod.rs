@@ -173,8 +173,9 @@ impl Pool {
     }
 
     /// Whether a sweep has left something to be freed.
+    #[inline]
     pub(crate) fn has_spare(&self) -> bool {
-        self.shelves().any(|shelf| shelf.borrow().has_spare())
+        self.blocks.idle().borrow().has_spare() || self.idle_buffers.borrow().has_spare()
     }
 
     /// Frees what nobody has needed since the last sweep, if that is long ago, a part each

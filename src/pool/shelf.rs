@@ -28,10 +28,16 @@ impl Shelf {
     }
 
     /// The one that came last.
+    #[inline]
     pub(super) fn take_last(&mut self) -> Option<Vec<u8>> {
-        self.remove(self.idle.len().checked_sub(1)?)
+        let bytes = self.idle.pop_back()?;
+        self.bytes -= bytes.capacity();
+        self.old = self.old.min(self.idle.len());
+        self.spare = self.spare.min(self.old);
+        Some(bytes)
     }
 
+    #[inline]
     pub(super) fn put(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.capacity();
         self.idle.push_back(bytes);
@@ -44,6 +50,7 @@ impl Shelf {
     }
 
     /// Whether something of that is left.
+    #[inline]
     pub(super) fn has_spare(&self) -> bool {
         self.spare > 0
     }
