@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::io::Write;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use readinto::{FrameReader, Prefix, Reactor};
+use readinto::{FrameReader, Handle, Prefix, Reactor};
 use support::turns::{drive, turn_now};
 use support::{DEADLINE, Transport, framed, pattern, peer_thread, stream_and_peer, yield_now};
 
@@ -88,15 +90,9 @@ fn what_is_idle_is_freed_a_part_at_a_time() {
 /// Nor is it freed at once because somebody else needs the room.
 #[test]
 fn under_a_budget_room_is_made_a_part_at_a_time() {
-    let mut reactor = Reactor::builder()
-        .memory_budget(64_000_000)
-        .build()
-        .unwrap();
-    let handle = reactor.handle();
-    with_an_idle_buffer_of(40_000_000, &mut reactor);
-    // Three quarters of the budget are for buffers. That one is too long for this.
+    let (mut reactor, handle) = with_40_of_42_megabytes_idle();
     let lessee = handle.clone();
-    let lease = handle.spawn(async move { lessee.lease(19_000_000).await.map(drop) });
+    let lease = handle.spawn(async move { lessee.lease(13_000_000).await.map(drop) });
     let mut turns = 0;
     while !lease.is_finished() {
         turn_now(&mut reactor);
@@ -104,8 +100,26 @@ fn under_a_budget_room_is_made_a_part_at_a_time() {
         assert!(turns < 100, "no lease");
     }
     assert!(turns > 5, "11 MB went in {turns} turns");
-    let idle = reactor.handle().stats().memory_idle;
-    assert!(idle <= 48_000_000, "{idle}");
+    let idle = handle.stats().memory_idle;
+    assert!(idle <= 42_100_000, "{idle}");
+}
+
+#[test]
+fn without_its_reactor_nobody_waits_for_idle_memory_to_go() {
+    let (reactor, handle) = with_40_of_42_megabytes_idle();
+    drop(reactor);
+    let lease = pin!(handle.lease(13_000_000));
+    let polled = lease.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(_))), "{polled:?}");
+}
+
+/// Three quarters of the budget are for buffers.
+fn with_40_of_42_megabytes_idle() -> (Reactor, Handle) {
+    let budget = 56_000_000;
+    let mut reactor = Reactor::builder().memory_budget(budget).build().unwrap();
+    with_an_idle_buffer_of(40_000_000, &mut reactor);
+    let handle = reactor.handle();
+    (reactor, handle)
 }
 
 fn with_an_idle_buffer(reactor: &mut Reactor) -> i64 {

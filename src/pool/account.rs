@@ -22,14 +22,14 @@ pub(super) struct Account {
 
 /// A place in the queue of an account; dropping it gives it up.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    place: u64,
+pub(crate) struct Place {
+    number: u64,
     account: Rc<Account>,
 }
 
-impl Drop for Ticket {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.account.leave(self.place);
+        self.account.leave(self.number);
     }
 }
 
@@ -58,23 +58,23 @@ impl Account {
     }
 
     /// Takes `bytes` if they are free and nobody has waited longer, or waits
-    /// for them in the place of `ticket`.
+    /// for them at `place`.
     pub(super) fn poll_take(
         self: &Rc<Self>,
         bytes: usize,
         context: &Context<'_>,
-        ticket: &mut Option<Ticket>,
+        place: &mut Option<Place>,
     ) -> Poll<()> {
-        if self.try_take(bytes, ticket) {
+        if self.try_take(bytes, place) {
             return Poll::Ready(());
         }
         // A waker that is not ours may run anything when it is cloned, and give back what
         // is waited for here.
         let waker = context.waker().clone();
-        if self.try_take(bytes, ticket) {
+        if self.try_take(bytes, place) {
             return Poll::Ready(());
         }
-        self.wait(ticket, waker);
+        self.wait(place, waker);
         Poll::Pending
     }
 
@@ -91,40 +91,33 @@ impl Account {
         wakers.for_each(Waker::wake);
     }
 
-    /// Whether `bytes` are free and it is the turn of `ticket`.
-    pub(super) fn may_take(&self, bytes: usize, ticket: Option<&Ticket>) -> bool {
+    /// Takes `bytes` if they are free and it is the turn of `place`, which ends then.
+    fn try_take(&self, bytes: usize, place: &mut Option<Place>) -> bool {
+        let number = place.as_ref().map(|place| place.number);
         let used = self.used.get() + bytes as u128;
         let fits = self.limit.is_none_or(|limit| used <= limit as u128);
-        fits && self
-            .queue
-            .borrow()
-            .may_take(ticket.map(|ticket| ticket.place), 1)
-    }
-
-    /// Takes `bytes` if they are free and it is the turn of `ticket`, which ends then.
-    fn try_take(&self, bytes: usize, ticket: &mut Option<Ticket>) -> bool {
-        let taken = self.may_take(bytes, ticket.as_ref());
+        let taken = fits && self.queue.borrow().may_take(number, 1);
         if taken {
-            self.used.set(self.used.get() + bytes as u128);
-            *ticket = None;
+            self.used.set(used);
+            *place = None;
         }
         taken
     }
 
-    fn wait(self: &Rc<Self>, ticket: &mut Option<Ticket>, waker: Waker) {
-        let place = ticket.as_ref().map(|ticket| ticket.place);
-        let (place, replaced) = self.queue.borrow_mut().keep(place, waker);
-        ticket.get_or_insert_with(|| Ticket {
-            place,
+    fn wait(self: &Rc<Self>, place: &mut Option<Place>, waker: Waker) {
+        let number = place.as_ref().map(|place| place.number);
+        let (number, replaced) = self.queue.borrow_mut().keep(number, waker);
+        place.get_or_insert_with(|| Place {
+            number,
             account: self.clone(),
         });
         drop(replaced);
     }
 
-    fn leave(&self, place: u64) {
+    fn leave(&self, number: u64) {
         let mut queue = self.queue.borrow_mut();
-        let was_first = queue.is_first(place);
-        let left = queue.leave(place);
+        let was_first = queue.is_first(number);
+        let left = queue.leave(number);
         drop(queue);
         drop(left);
         if was_first {

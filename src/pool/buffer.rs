@@ -23,12 +23,20 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(mut bytes: Vec<u8>, len: usize, pool: Rc<Pool>) -> Buffer {
-        if pool.budget.is_none() && len > FIRST && bytes.capacity() < with_lead(len) {
-            // What has come is copied once the frame gets more, so no more of this is used.
-            bytes.truncate(with_lead((len / PROOF).max(PAGE)));
-        }
+    /// One without memory, of `len` bytes that are accounted for.
+    pub(super) fn new(len: usize, pool: Rc<Pool>) -> Buffer {
+        let bytes = Vec::new();
         Buffer { bytes, len, pool }
+    }
+
+    /// Has it begin in memory that was idle.
+    pub(super) fn begin_in(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+        let whole = with_lead(self.len);
+        if self.pool.budget.is_none() && self.len > FIRST && self.bytes.capacity() < whole {
+            // What has come is copied once the frame gets more, so no more of this is used.
+            self.bytes.truncate(with_lead((self.len / PROOF).max(PAGE)));
+        }
     }
 
     /// Makes it longer than `filled`, up to the frame's length.
@@ -92,8 +100,8 @@ impl Buffer {
 
     /// Makes it as long as the frame, before a byte of that is there.
     ///
-    /// What was touched before is used again. Otherwise it is fresh, and the kernel
-    /// makes up the pages as they are filled.
+    /// What was touched before, but for a little, is used again. Otherwise it is fresh, and
+    /// the kernel makes up the pages as they are filled.
     ///
     /// # Errors
     ///
@@ -108,7 +116,10 @@ impl Buffer {
             self.bytes.resize(whole, 0);
             return Ok(());
         }
-        self.bytes = Vec::new();
+        let short = mem::take(&mut self.bytes);
+        if self.pool.budget.is_none() {
+            self.pool.keep_idle(short);
+        } // or else there is no room for both
         // What takes zeros from the system aborts where there is no room. So that is asked
         // for first, and seen to be used, or nobody would really ask.
         let mut room = Vec::<u8>::new();
@@ -203,9 +214,9 @@ mod tests {
 
     fn lend_for(pool: &Rc<Pool>, len: usize, fill: Fill) -> Buffer {
         let context = Context::from_waker(Waker::noop());
-        let mut polls = 0;
+        let (mut ticket, mut polls) = (None, 0);
         loop {
-            match pool.poll_buffer(&context, &mut None, len, fill) {
+            match pool.poll_buffer(&context, &mut ticket, len, fill) {
                 Poll::Ready(buffer) => return buffer,
                 Poll::Pending => polls += 1,
             }
@@ -276,24 +287,56 @@ mod tests {
     #[test]
     fn under_a_budget_what_is_lent_and_what_is_idle_fit() {
         for fill in [Fill::AsItArrives, Fill::AtOnce] {
-            let pool = Pool::new(Some(16_000_000));
-            let mut lent = VecDeque::new();
-            for len in [
-                7_000_000, 4_000_000, 2_000_000, 5_000_000, 6_500_000, 20_000,
-            ] {
-                if lent.len() == 2 {
-                    lent.pop_front();
-                }
-                let mut buffer = lend_for(&pool, len, fill);
-                match fill {
-                    Fill::AsItArrives => grow(&mut buffer, len),
-                    Fill::AtOnce => buffer.make_whole().unwrap(),
-                }
-                lent.push_back(buffer);
-                let sizes = lent.iter().map(|buffer| buffer.bytes.capacity());
-                let all = sizes.sum::<usize>() + pool.idle_bytes();
-                assert!(all <= 12_000_000 + 10 * LEAD, "{all} with {len}, {fill:?}");
-            }
+            take_turns(
+                &[7_000_000, 4_000_000, 2_000_000, 5_000_000, 6_500_000],
+                fill,
+            );
+            // The first is too long for the second, until some of it has gone.
+            take_turns(&[9_000_000, 4_000_000, 8_000_000], fill);
         }
+    }
+
+    /// Has buffers of these lengths lent one after the other, two at a time if they fit.
+    fn take_turns(lens: &[usize], fill: Fill) {
+        let pool = Pool::new(Some(16_000_000));
+        let mut lent = VecDeque::<Buffer>::new();
+        for &len in lens {
+            let fits = |lent: &VecDeque<Buffer>| {
+                let used = lent.iter().map(|buffer| buffer.len).sum::<usize>();
+                lent.len() < 2 && used + len <= 12_000_000
+            };
+            while !fits(&lent) {
+                lent.pop_front();
+            }
+            let mut buffer = lend_for(&pool, len, fill);
+            match fill {
+                Fill::AsItArrives => grow(&mut buffer, len),
+                Fill::AtOnce => buffer.make_whole().unwrap(),
+            }
+            lent.push_back(buffer);
+            let sizes = lent.iter().map(|buffer| buffer.bytes.capacity());
+            let all = sizes.sum::<usize>() + pool.idle_bytes();
+            assert!(all <= 12_000_000 + 10 * LEAD, "{all} with {len}, {fill:?}");
+        }
+    }
+
+    /// Others may take and return memory meanwhile: what they leave is in the way as well.
+    #[test]
+    fn who_frees_idle_memory_is_served_beside_others() {
+        let pool = Pool::new(Some(16_000_000));
+        let context = Context::from_waker(Waker::noop());
+        let poll = |ticket: &mut _, len| {
+            let polled = pool.poll_buffer(&context, ticket, len, Fill::AtOnce);
+            polled.map(|mut buffer| buffer.make_whole().unwrap())
+        };
+        assert!(poll(&mut None, 5_000_000).is_ready());
+        let (mut all, mut part) = (None, None);
+        let mut polls = 0;
+        while poll(&mut all, 12_000_000).is_pending() {
+            let _ = poll(&mut part, 5_000_000);
+            polls += 1;
+            assert!(polls < 10, "starved");
+        }
+        assert!(polls > 1, "all was freed at once");
     }
 }

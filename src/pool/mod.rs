@@ -20,8 +20,8 @@
 //! once. So who holds a buffer waits for its peer, or for its own task, and never
 //! for more memory.
 //!
-//! What lies idle counts as well. Where it leaves a frame no room, it is freed before
-//! one is lent, a part at a time.
+//! What lies idle counts as well. Who has room in the account, and finds too much idle,
+//! frees that before it is lent anything, a part at a time.
 //!
 //! A length is only a claim: unless it is short, room is set aside for it once a
 //! whole block of the frame has arrived, if there is a block to receive that, and
@@ -35,11 +35,10 @@ mod shelf;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use account::Account;
-pub(crate) use account::Ticket;
+use account::{Account, Place};
 pub(crate) use blocks::Block;
 use blocks::Blocks;
 pub(crate) use buffer::Buffer;
@@ -61,6 +60,8 @@ pub(crate) struct Pool {
     buffers: Rc<Account>,
     idle_buffers: RefCell<Shelf>,
     last_sweep: Cell<Instant>,
+    /// How much is freed at once for a buffer, in bytes.
+    step: Cell<usize>,
 }
 
 impl Pool {
@@ -74,6 +75,7 @@ impl Pool {
             buffers: Account::new(buffers),
             idle_buffers: RefCell::default(),
             last_sweep: Cell::new(Instant::now()),
+            step: Cell::new(STEP),
         })
     }
 
@@ -90,33 +92,43 @@ impl Pool {
         len: usize,
         fill: Fill,
     ) -> Poll<Buffer> {
-        if self.buffers.may_take(len, ticket.as_ref()) && !self.make_room(len, fill) {
+        let mut buffer = match ticket.take() {
+            Some(Ticket::Granted(buffer)) => buffer,
+            waiting => {
+                let mut place = waiting.and_then(Ticket::into_place);
+                let taken = self.buffers.poll_take(len, context, &mut place);
+                *ticket = place.map(Ticket::Queued);
+                ready!(taken);
+                Buffer::new(len, self.clone())
+            }
+        };
+        let Ok(idle) = self.take_idle_for(len, fill) else {
+            *ticket = Some(Ticket::Granted(buffer));
             context.waker().wake_by_ref();
             return Poll::Pending;
-        }
-        self.buffers
-            .poll_take(len, context, ticket)
-            .map(|()| self.lend_buffer(len, fill))
-    }
-
-    /// Frees a part of what lies idle, if that and a frame of `len` bytes and all that is
-    /// lent would not fit the budget; `false` if there is more to be freed.
-    fn make_room(&self, len: usize, fill: Fill) -> bool {
-        if self.budget.is_none() {
-            return true;
-        }
-        let room = self.buffers.limit() - self.buffers.used() - len;
-        let mut idle = self.idle_buffers.borrow_mut();
-        idle.make_room(buffer::with_lead(len), fill.least(len), room, STEP)
-    }
-
-    fn lend_buffer(self: &Rc<Self>, len: usize, fill: Fill) -> Buffer {
-        let bytes = match (fill, self.budget) {
-            (Fill::AsItArrives, None) => buffer::deserved(len, 0),
-            _ => len,
         };
-        let idle = self.take_idle(bytes, fill.least(len));
-        Buffer::new(idle.unwrap_or_default(), len, self.clone())
+        buffer.begin_in(idle.unwrap_or_default());
+        Poll::Ready(buffer)
+    }
+
+    /// Idle memory for a buffer of `len` bytes, which is accounted for. With a budget, it
+    /// is no longer than that, and what else lies idle is no more than the budget leaves.
+    ///
+    /// # Errors
+    ///
+    /// If something has to be freed for that: a part of it has been.
+    fn take_idle_for(&self, len: usize, fill: Fill) -> Result<Option<Vec<u8>>, shelf::Crowded> {
+        let least = fill.least(len);
+        if self.budget.is_none() {
+            let bytes = match fill {
+                Fill::AsItArrives => buffer::deserved(len, 0),
+                Fill::AtOnce => len,
+            };
+            return Ok(self.take_idle(bytes, least));
+        }
+        let room = self.buffers.limit() - self.buffers.used();
+        let mut idle = self.idle_buffers.borrow_mut();
+        idle.take_within(buffer::with_lead(len), least, room, self.step.get())
     }
 
     /// Idle memory for so many `bytes` of a frame, or about as many; in any case more than
@@ -149,8 +161,10 @@ impl Pool {
         self.buffers.is_short()
     }
 
-    /// Wakes all who wait, to see that the reactor is gone.
-    pub(crate) fn wake_all(&self) {
+    /// The reactor is gone. Wakes all who wait, to see that. Who need not wait for others
+    /// has nobody left to give way to.
+    pub(crate) fn close(&self) {
+        self.step.set(usize::MAX);
         self.buffers.wake_all();
     }
 
@@ -193,6 +207,29 @@ impl Pool {
 
     fn shelves(&self) -> impl Iterator<Item = &RefCell<Shelf>> {
         [self.blocks.idle(), &self.idle_buffers].into_iter()
+    }
+}
+
+/// What somebody has who waits for a buffer. Dropping it gives that up.
+#[derive(Debug)]
+pub(crate) enum Ticket {
+    /// A place in the queue.
+    Queued(Place),
+    /// Room in the account. Idle memory is in the way still, and goes a part at each poll.
+    Granted(Buffer),
+}
+
+impl Ticket {
+    /// Whether others have to give something back first.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self, Ticket::Queued(_))
+    }
+
+    fn into_place(self) -> Option<Place> {
+        match self {
+            Ticket::Queued(place) => Some(place),
+            Ticket::Granted(_) => None,
+        }
     }
 }
 

@@ -64,10 +64,19 @@ impl Shelf {
         freed
     }
 
-    /// Sees that what [`take`](Self::take) would give is no longer than `len`, and that no
-    /// more than `room` bytes lie here beside it. Frees `most` bytes at most; `false` if
-    /// there is more to be freed.
-    pub(super) fn make_room(&mut self, len: usize, least: usize, room: usize, most: usize) -> bool {
+    /// As [`take`](Self::take), but no more than `len` bytes, and none while more than
+    /// `room` lie here beside that.
+    ///
+    /// # Errors
+    ///
+    /// If more has to be freed for that than `most` bytes, which have been.
+    pub(super) fn take_within(
+        &mut self,
+        len: usize,
+        least: usize,
+        room: usize,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, Crowded> {
         let mut left = most;
         let mut taken = self.take(len, least);
         if let Some(bytes) = &mut taken {
@@ -78,11 +87,13 @@ impl Shelf {
             left -= self.shrink(0, left);
         }
         let fits = taken.as_ref().is_none_or(|bytes| bytes.capacity() <= len);
-        let done = fits && self.bytes <= room;
+        if fits && self.bytes <= room {
+            return Ok(taken);
+        }
         if let Some(bytes) = taken {
             self.put(bytes);
         }
-        done
+        Err(Crowded)
     }
 
     fn closest(&self, len: usize, least: usize) -> Option<usize> {
@@ -125,6 +136,10 @@ impl Shelf {
         Some(bytes)
     }
 }
+
+/// Something has to be freed first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Crowded;
 
 /// Frees the last of `idle`, so many `bytes`; returns how many.
 ///
@@ -248,35 +263,43 @@ mod tests {
         assert_eq!(shelf.bytes(), 100_020_000);
     }
 
+    fn take_all_at_once(shelf: &mut Shelf, len: usize, room: usize) -> Option<usize> {
+        let taken = shelf.take_within(len, 0, room, usize::MAX).unwrap();
+        taken.map(|bytes| bytes.capacity())
+    }
+
     #[test]
-    fn room_is_made_of_the_oldest_but_for_what_is_taken() {
+    fn the_oldest_make_room() {
         let mut shelf = shelf(&[300, 100, 200, 400]);
-        assert!(shelf.make_room(300, 0, 700, STEP));
-        assert_eq!(shelf.bytes(), 1000, "there was room");
-        assert!(shelf.make_room(300, 0, 450, STEP));
+        assert_eq!(take_all_at_once(&mut shelf, 300, 700), Some(300));
+        assert_eq!(shelf.bytes(), 700, "there was room");
+        assert_eq!(take_all_at_once(&mut shelf, 50, 600), Some(50));
+        assert_eq!(shelf.bytes(), 600);
+        assert_eq!(shelf.take_within(1000, 999, 450, usize::MAX), Ok(None));
         let kept = shelf.idle.iter().map(Vec::capacity).collect::<Vec<_>>();
-        assert_eq!(kept, [400, 300]);
-        assert!(shelf.make_room(300, 0, 0, STEP));
-        assert_eq!(shelf.bytes(), 300);
+        assert_eq!(kept, [400]);
     }
 
     #[test]
     fn room_is_made_a_part_at_a_time() {
         let mut shelf = shelf(&[5 * STEP, 3 * STEP]);
         let mut steps = vec![shelf.bytes() / STEP];
-        while !shelf.make_room(2 * STEP, 0, STEP, STEP) {
-            steps.push(shelf.bytes() / STEP);
-        }
+        let taken = loop {
+            match shelf.take_within(2 * STEP, 0, STEP, STEP) {
+                Ok(taken) => break taken,
+                Err(Crowded) => steps.push(shelf.bytes() / STEP),
+            }
+        };
         // The second is cut to what is wanted, the first to what there is room for.
         assert_eq!(steps, [8, 7, 6, 5, 4]);
-        assert_eq!(shelf.take(2 * STEP, 0).unwrap().capacity(), 2 * STEP);
+        assert_eq!(taken.unwrap().capacity(), 2 * STEP);
         assert_eq!(shelf.bytes(), STEP);
     }
 
     #[test]
     fn what_is_too_short_to_be_taken_makes_room() {
         let mut shelf = shelf(&[100]);
-        assert!(shelf.make_room(150, 149, 0, STEP));
+        assert_eq!(shelf.take_within(150, 149, 0, STEP), Ok(None));
         assert_eq!(shelf.bytes(), 0);
     }
 }

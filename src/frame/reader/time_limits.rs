@@ -123,9 +123,13 @@ impl FrameReader {
 
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<FrameError> {
         let moved = self.buffered();
-        // That can't be so for ever: each poll reads some of the frame, which has an end. (If
-        // the task has other futures that spend its budget, they have to end as well.)
-        let is_our_turn = self.half.is_readable() && self.ticket.is_none();
+        // That can't be so for ever: each poll reads some of the frame, which has an end, or
+        // frees idle memory. (If the task has other futures that spend its budget, they have
+        // to end as well.)
+        let is_our_turn = match &self.ticket {
+            Some(ticket) => !ticket.is_queued(),
+            None => self.half.is_readable(),
+        };
         let Some(limits) = &mut self.time_limits else {
             return Poll::Pending;
         };
