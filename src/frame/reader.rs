@@ -86,7 +86,7 @@ pub struct FrameReader {
     buffer: Option<Buffer>,
     /// Whether the last frame was so short that reading ahead pays.
     reads_ahead: bool,
-    /// The place in the queue for a buffer, while a future waits there.
+    /// What a future has that waits for a buffer.
     ticket: Option<Ticket>,
     /// How many frames have been read to their end.
     ended: u64,
@@ -356,8 +356,7 @@ impl FrameReader {
     }
 }
 
-/// An operation that is going on. Dropped, it gives up its place in the queue
-/// for memory.
+/// An operation that is going on. Dropped, it gives up its wait for memory.
 struct TicketGuard<'a>(&'a mut FrameReader);
 
 impl Drop for TicketGuard<'_> {

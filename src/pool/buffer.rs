@@ -29,6 +29,11 @@ impl Buffer {
         Buffer { bytes, len, pool }
     }
 
+    /// Whether it is one for `len` bytes.
+    pub(super) fn is_for(&self, len: usize) -> bool {
+        self.len == len
+    }
+
     /// Has it begin in memory that was idle.
     pub(super) fn begin_in(&mut self, bytes: Vec<u8>) {
         self.bytes = bytes;
@@ -117,9 +122,11 @@ impl Buffer {
             return Ok(());
         }
         let short = mem::take(&mut self.bytes);
-        if self.pool.budget.is_none() {
-            self.pool.keep_idle(short);
-        } // or else there is no room for both
+        match self.pool.budget {
+            None => self.pool.keep_idle(short),
+            // There is no room for both.
+            Some(_) => drop(short),
+        }
         // What takes zeros from the system aborts where there is no room. So that is asked
         // for first, and seen to be used, or nobody would really ask.
         let mut room = Vec::<u8>::new();
@@ -181,7 +188,7 @@ pub(super) fn deserved(len: usize, filled: usize) -> usize {
 /// echo of 1 MB took two and a half times what it takes from 64 bytes on
 /// (`docs/benchmarks.md`, "Where a buffer begins"). They are too few to be counted under
 /// the budget.
-const LEAD: usize = 64;
+pub(super) const LEAD: usize = 64;
 
 /// What part of a long frame must have arrived before it gets idle memory for all of it. It
 /// is copied there.
@@ -204,9 +211,11 @@ const STEP: usize = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::Fill;
+    use crate::pool::{Fill, Ticket};
     use std::collections::VecDeque;
-    use std::task::{Context, Poll, Waker};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
 
     fn lend(pool: &Rc<Pool>, len: usize) -> Buffer {
         lend_for(pool, len, Fill::AsItArrives)
@@ -318,6 +327,86 @@ mod tests {
             let all = sizes.sum::<usize>() + pool.idle_bytes();
             assert!(all <= 12_000_000 + 10 * LEAD, "{all} with {len}, {fill:?}");
         }
+    }
+
+    #[test]
+    fn under_a_budget_all_of_it_is_used_again_at_once() {
+        let len = 6_000_000;
+        let pool = Pool::new(Some(16_000_000));
+        let context = Context::from_waker(Waker::noop());
+        let lend_two = || {
+            [(); 2].map(|()| {
+                let polled = pool.poll_buffer(&context, &mut None, len, Fill::AtOnce);
+                let Poll::Ready(mut buffer) = polled else {
+                    panic!("something had to be freed");
+                };
+                buffer.make_whole().unwrap();
+                buffer
+            })
+        };
+        drop(lend_two());
+        let again = allocation_counter::measure(|| drop(lend_two()));
+        assert!(again.bytes_total < len as u64, "{again:?}");
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_lease_goes_before_another_comes() {
+        let len = 8_000_000;
+        let pool = Pool::new(Some(16_000_000));
+        let mut begun = lend(&pool, len);
+        grow(&mut begun, 5_000_000);
+        drop(begun);
+        assert!(pool.idle_bytes() >= len);
+        let mut whole = lend_for(&pool, len, Fill::AtOnce);
+        let change = allocation_counter::measure(|| whole.make_whole().unwrap());
+        assert!(change.bytes_max < 1_000_000, "{change:?}");
+    }
+
+    #[test]
+    fn who_gives_up_while_idle_memory_goes_is_not_in_the_way() {
+        let pool = Pool::new(Some(16_000_000));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let poll = |ticket: &mut _, len| {
+            let context = Context::from_waker(&waker);
+            pool.poll_buffer(&context, ticket, len, Fill::AsItArrives)
+        };
+        grow(&mut lend(&pool, 12_000_000), 12_000_000);
+        let (mut first, mut second) = (None, None);
+        assert!(poll(&mut first, 4_000_000).is_pending());
+        assert!(first.as_ref().is_some_and(|ticket| !ticket.is_queued()));
+        assert!(poll(&mut second, 9_000_000).is_pending());
+        assert!(second.as_ref().is_some_and(Ticket::is_queued));
+        let before = wakes.0.load(Ordering::Relaxed);
+        drop(first);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1);
+        assert!(poll(&mut second, 9_000_000).is_ready());
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn room_that_was_granted_for_another_frame_is_given_back() {
+        let pool = Pool::new(Some(16_000_000));
+        let context = Context::from_waker(Waker::noop());
+        grow(&mut lend(&pool, 12_000_000), 12_000_000);
+        let mut ticket = None;
+        let granted = pool.poll_buffer(&context, &mut ticket, 4_000_000, Fill::AsItArrives);
+        assert!(granted.is_pending() && ticket.is_some());
+        let mut poll = || pool.poll_buffer(&context, &mut ticket, 7_000_000, Fill::AsItArrives);
+        let other = loop {
+            if let Poll::Ready(other) = poll() {
+                break other;
+            }
+        };
+        assert_eq!((other.len, pool.lent_bytes()), (7_000_000, 7_000_000));
     }
 
     /// Others may take and return memory meanwhile: what they leave is in the way as well.

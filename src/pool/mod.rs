@@ -93,7 +93,7 @@ impl Pool {
         fill: Fill,
     ) -> Poll<Buffer> {
         let mut buffer = match ticket.take() {
-            Some(Ticket::Granted(buffer)) => buffer,
+            Some(Ticket::Granted(buffer)) if buffer.is_for(len) => buffer,
             waiting => {
                 let mut place = waiting.and_then(Ticket::into_place);
                 let taken = self.buffers.poll_take(len, context, &mut place);
@@ -126,8 +126,10 @@ impl Pool {
             };
             return Ok(self.take_idle(bytes, least));
         }
-        let room = self.buffers.limit() - self.buffers.used();
         let mut idle = self.idle_buffers.borrow_mut();
+        // What lies before a frame is not counted.
+        let leads = idle.len() * buffer::LEAD;
+        let room = self.buffers.limit() - self.buffers.used() + leads;
         idle.take_within(buffer::with_lead(len), least, room, self.step.get())
     }
 
@@ -161,10 +163,13 @@ impl Pool {
         self.buffers.is_short()
     }
 
-    /// The reactor is gone. Wakes all who wait, to see that. Who need not wait for others
-    /// has nobody left to give way to.
+    /// The reactor is going: who need not wait for others has nobody left to give way to.
     pub(crate) fn close(&self) {
         self.step.set(usize::MAX);
+    }
+
+    /// Wakes all who wait, to see that the reactor is gone.
+    pub(crate) fn wake_all(&self) {
         self.buffers.wake_all();
     }
 

@@ -15,6 +15,11 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
+    /// How many vectors lie here.
+    pub(super) fn len(&self) -> usize {
+        self.idle.len()
+    }
+
     /// How many bytes lie here.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -59,7 +64,7 @@ impl Shelf {
     pub(super) fn free_spare(&mut self, most: usize) -> usize {
         let mut freed = 0;
         while self.has_spare() && freed < most {
-            freed += self.shrink(0, most - freed);
+            freed += self.shrink_first(most - freed);
         }
         freed
     }
@@ -84,7 +89,7 @@ impl Shelf {
             left -= cut(bytes, surplus.min(left));
         }
         while self.bytes > room && left > 0 {
-            left -= self.shrink(0, left);
+            left -= self.shrink_first(left);
         }
         let fits = taken.as_ref().is_none_or(|bytes| bytes.capacity() <= len);
         if fits && self.bytes <= room {
@@ -114,13 +119,13 @@ impl Shelf {
         best.map(|(_, index)| index)
     }
 
-    /// Frees the one at `index`, or so many `bytes` of it if it is longer; returns how
+    /// Frees the one that came first, or so many `bytes` of it if it is longer; returns how
     /// many.
-    fn shrink(&mut self, index: usize, bytes: usize) -> usize {
-        let idle = &mut self.idle[index];
+    fn shrink_first(&mut self, bytes: usize) -> usize {
+        let idle = &mut self.idle[0];
         let size = idle.capacity();
         if size <= bytes {
-            drop(self.remove(index));
+            drop(self.remove(0));
             return size;
         }
         let freed = cut(idle, bytes);

@@ -170,7 +170,7 @@ impl Inner {
     pub(super) fn wake_all(&self) {
         self.fire(Timers::fire_next);
         self.resume_spent();
-        self.pool.close();
+        self.pool.wake_all();
         let ios: Vec<_> = self.ios.borrow().iter().map(|(_, io)| io.clone()).collect();
         for io in ios {
             io.wake_all(&self.tasks);

@@ -421,6 +421,7 @@ impl AsFd for Reactor {
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.inner().closed.set(true);
+        self.inner().pool.close();
         self.inner().tasks.abort_all();
         self.inner().wake_all();
     }
