@@ -159,6 +159,8 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+#[cfg(test)]
+mod count_wakes;
 mod drain;
 mod frame;
 mod pool;

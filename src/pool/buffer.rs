@@ -211,11 +211,11 @@ const STEP: usize = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count_wakes::CountWakes;
     use crate::pool::{Fill, Ticket};
     use std::collections::VecDeque;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Poll, Waker};
 
     fn lend(pool: &Rc<Pool>, len: usize) -> Buffer {
         lend_for(pool, len, Fill::AsItArrives)
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn who_gives_up_while_idle_memory_goes_is_not_in_the_way() {
         let pool = Pool::new(Some(16_000_000));
-        let wakes = Arc::new(Wakes::default());
+        let wakes = Arc::new(CountWakes::default());
         let waker = Waker::from(wakes.clone());
         let poll = |ticket: &mut _, len| {
             let context = Context::from_waker(&waker);
@@ -377,19 +377,10 @@ mod tests {
         assert!(first.as_ref().is_some_and(|ticket| !ticket.is_queued()));
         assert!(poll(&mut second, 9_000_000).is_pending());
         assert!(second.as_ref().is_some_and(Ticket::is_queued));
-        let before = wakes.0.load(Ordering::Relaxed);
+        let before = wakes.get();
         drop(first);
-        assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1);
+        assert_eq!(wakes.get(), before + 1);
         assert!(poll(&mut second, 9_000_000).is_ready());
-    }
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     #[test]

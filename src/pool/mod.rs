@@ -93,6 +93,7 @@ impl Pool {
         fill: Fill,
     ) -> Poll<Buffer> {
         let mut buffer = match ticket.take() {
+            // A future that was leaked may have left one for another frame.
             Some(Ticket::Granted(buffer)) if buffer.is_for(len) => buffer,
             waiting => {
                 let mut place = waiting.and_then(Ticket::into_place);

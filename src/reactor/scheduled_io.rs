@@ -161,21 +161,11 @@ impl ScheduledIo {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     use super::*;
+    use crate::count_wakes::CountWakes;
     use crate::reactor::awake::AwakeFlag;
     use crate::reactor::ready::ready_queue;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     fn no_tasks() -> TaskTable {
         let poll = mio::Poll::new().unwrap();
@@ -194,8 +184,8 @@ mod tests {
 
     #[test]
     fn each_direction_wakes_its_own_waker_once() {
-        let reads = Arc::new(Count::default());
-        let writes = Arc::new(Count::default());
+        let reads = Arc::new(CountWakes::default());
+        let writes = Arc::new(CountWakes::default());
         let io = ScheduledIo::unready();
         let tasks = no_tasks();
         io.park(Direction::Read, &reads.clone().into(), &tasks);
@@ -203,11 +193,11 @@ mod tests {
 
         io.add(READABLE, &tasks);
         io.add(READABLE, &tasks);
-        assert_eq!(reads.0.load(Ordering::Relaxed), 1);
-        assert_eq!(writes.0.load(Ordering::Relaxed), 0);
+        assert_eq!(reads.get(), 1);
+        assert_eq!(writes.get(), 0);
         io.park(Direction::Read, &reads.clone().into(), &tasks);
         io.add(WRITE_CLOSED, &tasks);
-        assert_eq!(reads.0.load(Ordering::Relaxed), 1);
-        assert_eq!(writes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(reads.get(), 1);
+        assert_eq!(writes.get(), 1);
     }
 }

@@ -127,31 +127,23 @@ const MOST_LOOKUPS: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::task::{Context, Wake};
+    use std::task::Context;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::count_wakes::CountWakes;
 
     #[test]
     fn a_lookup_too_many_waits_until_another_ends() {
         static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(2));
         let (first, _second) = (LOOKUPS.try_permit().unwrap(), LOOKUPS.try_permit().unwrap());
-        let woken = Arc::<Woken>::default();
+        let woken = Arc::<CountWakes>::default();
         let waker = woken.clone().into();
         let mut context = Context::from_waker(&waker);
         let mut third = pin!(LOOKUPS.permit());
         assert!(third.as_mut().poll(&mut context).is_pending());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(woken.get(), 0);
         drop(first);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.get(), 1);
         let Poll::Ready(third) = third.as_mut().poll(&mut context) else {
             panic!("there is room for it");
         };
